@@ -1,0 +1,77 @@
+# Everything starts here. `make` alone lists what there is.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+CLUSTER ?= demo-core
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+# extra arguments for pytest, such as -k or -x
+ARGS ?=
+SLS = $(shell git ls-files 'formulas/*.sls' 'formulas/*.jinja' 'orchestrate/*.sls')
+
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help
+help:  ## list these targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: packages
+packages:
+	@tools/setup packages
+
+# re-made only when the package's metadata changed
+$(VENV)/.stamp: setup.cfg tools/setup | packages
+	@tools/setup venv
+	@touch $@
+
+.PHONY: venv
+venv: packages $(VENV)/.stamp  ## Debian packages and the virtual environment
+
+.PHONY: deploy
+deploy: venv  ## bring up the lab and deploy CLUSTER (demo-core) on it
+	$(BIN)/saltern deploy $(CLUSTER)
+
+.PHONY: lint
+lint: venv  ## ruff, mypy, salt-lint, yamllint, changelog and documentation checks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(if $(SLS),$(BIN)/salt-lint $(SLS))
+	$(BIN)/yamllint --strict .
+	$(BIN)/towncrier build --draft --version draft >/dev/null
+	$(PYTEST) -q tests/unit/test_docs.py
+
+.PHONY: quick
+quick: venv  ## the layers that need no host: unit, model, formulas, functional
+	$(PYTEST) tests/unit tests/model tests/formulas tests/functional $(ARGS)
+
+# The lab goes down at the end whatever happens: the trap covers a killed pytest too.
+HOSTS = trap '$(BIN)/saltern lab down $(CLUSTER) >/dev/null 2>&1 || true' EXIT; $(PYTEST) tests/lab tests/kitchen
+
+.PHONY: test
+test: lint quick  ## everything: lint, all layers, the lab, Kitchen suites on Debian 12
+	$(PYTEST) -s tests/integration $(ARGS)
+	$(HOSTS) -m 'not full' $(ARGS)
+
+.PHONY: test-full
+test-full: lint quick  ## as test, with Debian 13 and the long drills
+	$(PYTEST) -s tests/integration $(ARGS)
+	$(HOSTS) $(ARGS)
+
+.PHONY: bench-model
+bench-model: venv  ## time the compilation of CLUSTER's model
+	$(BIN)/python -m tests.bench.model $(CLUSTER)
+
+.PHONY: bench-deploy
+bench-deploy: venv  ## time a deploy of CLUSTER from nothing, hosts taken down before
+	$(BIN)/saltern lab down $(CLUSTER)
+	time $(BIN)/saltern deploy $(CLUSTER)
+
+.PHONY: clean
+clean:  ## bring labs down and remove what was built in the tree (caches outside it stay)
+	@if [ -x $(BIN)/saltern ]; then $(BIN)/saltern lab down --all; fi
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -print0 | xargs -0r rm -rf
+	rm -rf $(VENV)

@@ -1,0 +1,37 @@
+"""Helpers for the tests; what is here knows the tree, never a test's subject."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+#: root of the checkout
+TREE = Path(__file__).resolve().parents[2]
+
+#: loader directory -> Salt loader type
+PLUGIN_DIRS = {
+    "_modules": "modules",
+    "_states": "states",
+    "_runners": "runners",
+    "_pillar": "pillar",
+    "_tops": "tops",
+    "_grains": "grains",
+}
+
+
+def plugin_files(*directories: str) -> list[Path]:
+    """Plugin files of the given loader directories (all of them without an argument)."""
+    return [
+        path
+        for directory in directories or tuple(PLUGIN_DIRS)
+        for path in sorted((TREE / directory).glob("*.py"))
+        if path.name != "__init__.py"
+    ]
+
+
+def formula_roles() -> list[tuple[str, str]]:
+    """Every ``(service, role)`` that has a service class, from ``classes/service``."""
+    return sorted(
+        (path.parent.name, path.stem)
+        for path in (TREE / "classes/service").glob("*/*.yml")
+        if path.stem != "init"
+    )
