@@ -1,0 +1,227 @@
+"""Resolve the references of one node's merged tree: lazily, each reference text once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from saltern.model.options import Options
+from saltern.model.tree import (
+    CONSTANT,
+    OVERRIDE,
+    Layers,
+    Ref,
+    Text,
+    TreeError,
+    merge,
+    split_path,
+)
+
+
+class MissingReference(Exception):
+    """``ref`` (text without ``${}``) leads nowhere."""
+
+    def __init__(self, ref: str) -> None:
+        super().__init__(ref)
+        self.ref = ref
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One key that cannot be resolved; ``ref`` is set when a reference has no value."""
+
+    path: tuple[str, ...]
+    sentence: str
+    ref: str = ""
+
+
+class Resolver:
+    """Resolves values of one tree.
+
+    :param root: merged tree (see :mod:`saltern.model.tree`)
+    :param options: merge options
+    :param default: asked for the value of a missing reference before it is an error; returns
+        None when it has none (used to find the secrets that a model needs)
+    """
+
+    def __init__(
+        self,
+        root: dict[str, Any],
+        options: Options,
+        default: Callable[[str], Any] | None = None,
+    ) -> None:
+        self.root = root
+        self.options = options
+        self.faults: list[Fault] = []
+        self._default = default
+        self._values: dict[str, Any] = {}
+        self._folded: dict[int, Any] = {}
+        self._pending: list[str] = []
+        self._open: set[int] = set()
+
+    def value(self, *path: str) -> Any:
+        """Return the fully resolved value at a key path.
+
+        :raises MissingReference: the path, or a reference on the way, has no value
+        :raises TreeError: a value on the way cannot be merged
+        """
+        node = self._walk(path, ":".join(path))
+        before = len(self.faults)
+        plain = self.plain(node, path)
+        if len(self.faults) > before:
+            fault = self.faults[before]
+            del self.faults[before:]
+            if fault.ref:
+                raise MissingReference(fault.ref)
+            raise TreeError(fault.sentence, fault.path)
+        return plain
+
+    def plain(self, node: Any, path: tuple[str, ...] = ()) -> Any:
+        """Return fresh plain data for a tree; what fails is None and noted in ``faults``."""
+        kind = type(node)
+        if kind is str or kind is int or kind is bool or node is None:
+            return node
+        try:
+            if kind is Ref or kind is Text or kind is Layers:
+                node = self.top(node)
+                kind = type(node)
+            if kind is not dict and kind is not list:
+                return node
+            if id(node) in self._open:
+                raise TreeError("the value contains itself")
+        except MissingReference as err:
+            self.faults.append(Fault(path, f"reference ${{{err.ref}}} has no value", err.ref))
+            return None
+        except TreeError as err:
+            self.faults.append(Fault(err.path or path, err.sentence))
+            return None
+        self._open.add(id(node))
+        try:
+            if kind is dict:
+                return {
+                    key: value if type(value) is str else self.plain(value, (*path, str(key)))
+                    for key, value in node.items()
+                }
+            return [
+                item if type(item) is str else self.plain(item, (*path, str(n)))
+                for n, item in enumerate(node)
+            ]
+        finally:
+            self._open.discard(id(node))
+
+    def top(self, node: Any) -> Any:
+        """Resolve the outermost level only: the result is a dict, list or scalar."""
+        if isinstance(node, Ref):
+            return self._lookup("".join(map(self._string, node.parts)))
+        if isinstance(node, Text):
+            return "".join(map(self._string, node.parts))
+        if isinstance(node, Layers):
+            if id(node) not in self._folded:
+                # the node is kept beside its value: an id is unique only while it lives
+                self._folded[id(node)] = (node, self._fold(node))
+            return self._folded[id(node)][1]
+        return node
+
+    def _string(self, part: str | Ref) -> str:
+        if isinstance(part, str):
+            return part
+        value = self.top(part)
+        if isinstance(value, str):
+            return value
+        before = len(self.faults)
+        value = self.plain(value)
+        if len(self.faults) > before:
+            fault = self.faults[before]
+            del self.faults[before:]
+            raise MissingReference(fault.ref) if fault.ref else TreeError(fault.sentence)
+        return str(value)
+
+    def _lookup(self, ref: str) -> Any:
+        if ref in self._values:
+            return self._values[ref]
+        if ref in self._pending:
+            cycle = [*self._pending[self._pending.index(ref) :], ref]
+            raise TreeError("references form a cycle: " + " -> ".join(f"${{{r}}}" for r in cycle))
+        self._pending.append(ref)
+        try:
+            value = self.top(self._walk(split_path(ref), ref))
+        finally:
+            self._pending.pop()
+        self._values[ref] = value
+        return value
+
+    def _walk(self, path: tuple[str, ...], ref: str) -> Any:
+        node: Any = self.root
+        for part in path:
+            node = self.top(node)
+            try:
+                node = node[int(part)] if isinstance(node, list) else node[part]
+            except (KeyError, IndexError, TypeError, ValueError):
+                found = self._default(ref) if self._default else None
+                if found is None:
+                    raise MissingReference(ref) from None
+                return found
+        return node
+
+    def _fold(self, layers: Layers) -> Any:
+        """Merge the layers of one key, lowest first (``ValueList.render`` of reclass)."""
+        options = self.options
+        out: Any = None
+        constant = False
+        skipped: MissingReference | None = None
+        last = len(layers.items) - 1
+        for n, (kind, node) in enumerate(layers.items):
+            try:
+                new = self.top(node)
+            except MissingReference as err:
+                if (
+                    not options.ignore_overwritten_missing_references
+                    or isinstance(out, dict | list)
+                    or n == last
+                ):
+                    raise
+                new, skipped = None, err
+            if constant:
+                if options.strict_constant_parameters:
+                    raise TreeError("a constant (=) value is set again")
+                continue
+            out = new if out is None or kind == OVERRIDE else self._join(out, new)
+            constant = kind == CONSTANT
+        if skipped is not None and isinstance(out, dict | list):
+            raise skipped
+        return out
+
+    def _join(self, low: Any, high: Any) -> Any:
+        options = self.options
+        if isinstance(low, dict) and isinstance(high, dict):
+            return merge(low, high)
+        if isinstance(low, list) and isinstance(high, list):
+            return low + high
+        if isinstance(low, dict | list):
+            allowed = (
+                options.allow_scalar_over_dict
+                if isinstance(low, dict)
+                else options.allow_scalar_over_list
+            )
+            if not isinstance(high, dict | list) and (
+                allowed or (options.allow_none_override and high is None)
+            ):
+                return high
+        elif isinstance(high, dict):
+            if options.allow_dict_over_scalar:
+                return high
+        elif isinstance(high, list):
+            if options.allow_list_over_scalar:
+                return [low, *high]
+        else:
+            return high
+        raise TreeError(f"a {_kind(high)} cannot be merged over a {_kind(low)}")
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, dict):
+        return "dictionary"
+    if isinstance(value, list):
+        return "list"
+    return "null" if value is None else "scalar"
