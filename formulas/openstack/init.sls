@@ -1,0 +1,3 @@
+# all roles of this formula that the pillar enables
+include:
+  - openstack.resources
