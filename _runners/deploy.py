@@ -1,0 +1,176 @@
+"""
+Deploy a cluster stage by stage
+===============================
+
+``salt-run state.orch deploy`` calls these in order; each stage can be run by hand as well. What a
+stage does comes from the model alone: the roles of the nodes and their ``lifecycle``.
+
+Configuration (master)::
+
+    saltern:
+      cluster: demo-core              # the default of every function here
+      model: /srv/saltern/model
+      artifacts: /srv/saltern/artifacts
+"""
+
+from saltern.adapters.master import MasterEvents, MonotonicClock, Site, WallClock
+from saltern.adapters.runner import salt_runner
+from saltern.adapters.salt_bus import SaltBus
+from saltern.errors import StageError
+from saltern.rollout import preflight as checks
+from saltern.rollout.load import load_plan
+from saltern.rollout.run import StageReport, StageRunner
+from saltern.rollout.show import stage_table
+
+__virtualname__ = "deploy"
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def _form(function, cluster, nodes, test):
+    if function not in __salt__:
+        raise StageError(f"{function} is not a runner function of this master")
+    return __salt__[function](cluster=cluster, nodes=list(nodes), test=test)
+
+
+def _runner(site, quiet):
+    events = MasterEvents(__opts__, quiet=quiet)
+    return StageRunner(site.cluster, SaltBus(__opts__), events, MonotonicClock(), _form)
+
+
+@salt_runner
+def stage(name, cluster=None, test=False, quiet=False):
+    """
+    Run one stage: apply its roles in their order, then ask their health checks.
+
+    It ends at the first host that fails, or at the first health check that is not content, with
+    the host and the reason in ``comment`` and exit code 1. A second run changes nothing.
+
+    name
+        ``preflight``, ``foundation``, ``infrastructure``, ``control``, ``resources`` or ``sanity``
+    cluster
+        Name of the cluster; default ``saltern:cluster`` of the master
+    test
+        Predict only: minions apply in test mode, nothing is changed and nothing is validated
+    quiet
+        No progress lines on standard error
+
+    Returns ``result`` (True, False, or None when test mode predicts changes), ``comment``,
+    ``changes`` (names of changed states by node), ``counts``, ``failures``, ``seconds``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run deploy.stage infrastructure
+        salt-run deploy.stage control cluster=demo-core test=True
+    """
+    site = Site.of(__opts__, cluster)
+    plan_ = load_plan(site.model, site.cluster, site.options)
+    if name == "preflight":
+        return _preflight(site, plan_, test, quiet)
+    if name == "sanity":
+        return _sanity(site, test)
+    # modules and states reach the minions with the first stage that needs them
+    report = _runner(site, quiet).run(plan_.stage(name), test=test, sync=name == "foundation")
+    return report.to_json()
+
+
+@salt_runner
+def validate(name, cluster=None, quiet=False):
+    """
+    Ask the health checks of one stage; nothing is changed.
+
+    name
+        ``foundation``, ``infrastructure``, ``control`` or ``resources``
+    cluster
+        Name of the cluster; default ``saltern:cluster`` of the master
+    quiet
+        No progress lines on standard error
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run deploy.validate infrastructure
+    """
+    site = Site.of(__opts__, cluster)
+    plan_ = load_plan(site.model, site.cluster, site.options)
+    return _runner(site, quiet).validate(plan_.stage(name)).to_json()
+
+
+@salt_runner
+def preflight(cluster=None, test=False, quiet=False):
+    """
+    Look for everything that would stop a deployment, before any service is touched.
+
+    The model compiles and is sound; the artifacts it pins are there; every minion answers; every
+    host has a supported system, disk, memory and the right time. All findings in one report.
+
+    cluster
+        Name of the cluster; default ``saltern:cluster`` of the master
+    test
+        Do not even send modules to the minions
+    quiet
+        No progress lines on standard error
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run deploy.preflight
+    """
+    site = Site.of(__opts__, cluster)
+    return _preflight(site, load_plan(site.model, site.cluster, site.options), test, quiet)
+
+
+@salt_runner
+def plan(cluster=None, data=False):
+    """
+    Show the stages of a cluster: roles, order, what is applied at once, forms and checks.
+
+    cluster
+        Name of the cluster; default ``saltern:cluster`` of the master
+    data
+        Return plain data in place of a table
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run deploy.plan
+        salt-run deploy.plan cluster=demo-core data=True --out=json
+    """
+    site = Site.of(__opts__, cluster)
+    plan_ = load_plan(site.model, site.cluster, site.options)
+    return {"plan": plan_.to_json()} if data else stage_table(plan_)
+
+
+def _preflight(site, plan_, test, quiet):
+    events = MasterEvents(__opts__, quiet=quiet)
+    nodes = plan_.nodes
+    hosts = f"{len(nodes)} hosts"
+    events.emit(
+        "deploy/preflight/begin",
+        {"cluster": site.cluster, "nodes": list(nodes)},
+        f"stage preflight ({hosts})",
+    )
+    findings = checks.check_site(site.model, site.cluster, site.options, site.artifacts)
+    # a broken site is refused before any minion is asked
+    if not findings:
+        findings = checks.check_hosts(nodes, SaltBus(__opts__), WallClock(), sync=not test)
+    ret = checks.report(findings, len(nodes))
+    what = "fail" if findings else "end"
+    events.emit(f"deploy/preflight/{what}", {"cluster": site.cluster, **ret}, ret["comment"])
+    return ret
+
+
+def _sanity(site, test):
+    if "sanity.run" not in __salt__:
+        raise StageError("sanity.run is not a runner function of this master")
+    if test:
+        report = StageReport("sanity", site.cluster, test)
+        return {**report.to_json(), "comment": "sanity.run would use the cloud as its users do."}
+    return __salt__["sanity.run"](cluster=site.cluster)

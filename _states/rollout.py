@@ -1,0 +1,89 @@
+"""
+Stages of a deployment as states of an orchestration
+====================================================
+
+For ``salt-run state.orch``: each state calls a runner function on the master, also in test mode
+(Salt's own ``salt.runner`` state does nothing then), and shows its answer as a state's.
+
+.. code-block:: yaml
+
+    deploy-foundation:
+      rollout.stage:
+        - name: foundation
+        - failhard: True
+"""
+
+__virtualname__ = "rollout"
+
+
+def __virtual__():
+    if "saltutil.runner" not in __salt__:
+        return False, "rollout needs saltutil.runner"
+    return __virtualname__
+
+
+def _called(name, function, **kwargs):
+    """Call a runner function; shape its answer as a state's return."""
+    ret = {"name": name, "changes": {}, "result": False, "comment": ""}
+    kwargs = {key: value for key, value in kwargs.items() if value is not None}
+    if __opts__.get("test"):
+        kwargs["test"] = True
+    answer = __salt__["saltutil.runner"](function, kwarg=kwargs, full_return=True)
+    data = answer.get("return") if isinstance(answer, dict) else answer
+    if not isinstance(data, dict) or "result" not in data:
+        # a traceback or "Passed invalid arguments": text, whatever it claims about success
+        ret["comment"] = f"Runner function {function} failed: {data}"
+        return ret
+    ret["comment"] = str(data.get("comment", ""))
+    ret["changes"] = data.get("changes") or {}
+    ret["result"] = data["result"] if data["result"] in (False, True, None) else False
+    if data.get("retcode") or not answer.get("success", True):
+        ret["result"] = False
+    elif __opts__.get("test"):
+        ret["result"] = None if ret["changes"] else True
+    elif ret["result"] is None:
+        ret["result"] = True
+    return ret
+
+
+def stage(name, cluster=None):
+    """
+    Run one stage of the deployment, see the runner function ``deploy.stage``.
+
+    name
+        Name of the stage
+    cluster
+        Name of the cluster; default ``saltern:cluster`` of the master
+
+    The comment counts the changes of each host; ``changes`` names the changed states by host. In
+    test mode the result is None when the minions predict changes.
+    """
+    return _called(name, "deploy.stage", name=name, cluster=cluster)
+
+
+def validated(name, cluster=None):
+    """
+    Ask the health checks of one stage again, see the runner function ``deploy.validate``.
+
+    name
+        Name of the stage
+    cluster
+        Name of the cluster; default ``saltern:cluster`` of the master
+    """
+    if __opts__.get("test"):
+        comment = f"The health checks of stage {name} would be asked."
+        return {"name": name, "changes": {}, "result": True, "comment": comment}
+    return _called(name, "deploy.validate", name=name, cluster=cluster)
+
+
+def recovered(name, cluster=None):
+    """
+    Bring a clustered role back after all of its members were down.
+
+    name
+        Runner function that does it and takes ``cluster`` and ``test``, such as
+        ``galera.recover``
+    cluster
+        Name of the cluster; default ``saltern:cluster`` of the master
+    """
+    return _called(name, name, cluster=cluster)
