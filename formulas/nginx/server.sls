@@ -1,0 +1,52 @@
+# nginx with the sites of this host. The whole configuration is one file, so that it is validated
+# before it takes the place of the old one, and a site that left the model is gone with it.
+{%- from "nginx/map.jinja" import nginx with context %}
+{%- from "saltern/host.jinja" import host with context %}
+{%- set server = nginx.server %}
+{%- if server.enabled %}
+nginx-server-package:
+  pkg.installed:
+    - name: {{ server.package }}
+
+nginx-server-default:
+  file.absent:
+    - name: /etc/nginx/sites-enabled/default
+    - require:
+      - pkg: nginx-server-package
+
+nginx-server-certificate:
+  pki_host.stamp:
+    - name: /etc/nginx/certificate.sha256
+    - require:
+      - pkg: nginx-server-package
+
+nginx-server-config:
+  file.managed:
+    - name: /etc/nginx/nginx.conf
+    - source: salt://nginx/files/nginx.conf.jinja
+    - template: jinja
+    - context:
+        server: {{ server | json }}
+        bind_address: {{ (server.bind_address or host.address) | json }}
+    - user: root
+    - group: root
+    - mode: "0644"
+    - check_cmd: nginx -t -q -c
+    - require:
+      - pkg: nginx-server-package
+      - pki_host: nginx-server-certificate
+
+nginx-server-service:
+  service.running:
+    - name: {{ server.unit }}
+    - enable: True
+    - reload: True
+    - watch:
+      - file: nginx-server-config
+      - pki_host: nginx-server-certificate
+{%- else %}
+nginx-server-service:
+  service.dead:
+    - name: {{ server.unit }}
+    - enable: False
+{%- endif %}
