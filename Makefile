@@ -48,7 +48,7 @@ quick: venv  ## the layers that need no host: unit, model, formulas, functional
 	$(PYTEST) tests/unit tests/model tests/formulas tests/functional $(ARGS)
 
 # The lab goes down at the end whatever happens: the trap covers a killed pytest too.
-HOSTS = trap '$(BIN)/saltern lab down $(CLUSTER) >/dev/null 2>&1 || true' EXIT; $(PYTEST) tests/lab tests/kitchen
+HOSTS = trap '$(BIN)/saltern lab down --lab $(CLUSTER) >/dev/null 2>&1 || true' EXIT; $(PYTEST) tests/lab tests/kitchen
 
 .PHONY: test
 test: lint quick  ## everything: lint, all layers, the lab, Kitchen suites on Debian 12
@@ -66,7 +66,7 @@ bench-model: venv  ## time the compilation of CLUSTER's model
 
 .PHONY: bench-deploy
 bench-deploy: venv  ## time a deploy of CLUSTER from nothing, hosts taken down before
-	$(BIN)/saltern lab down $(CLUSTER)
+	$(BIN)/saltern lab down --lab $(CLUSTER)
 	time $(BIN)/saltern deploy $(CLUSTER)
 
 .PHONY: clean

@@ -15,10 +15,12 @@ import pytest
 import testinfra
 from testinfra.host import Host
 
+from saltern.lab.hosts import repo_bind, use_offline_repo
+from saltern.lab.image import ensure_image
 from saltern.lab.nspawn import NspawnProvider
 from saltern.lab.provider import Bind, HostSpec
 from tests.support import TREE, kitchen
-from tests.support.hosts import ENVIRONMENT, testinfra_host, why_no_hosts
+from tests.support.hosts import testinfra_host, why_no_hosts
 
 SUITES = kitchen.read()
 
@@ -83,13 +85,18 @@ def instance(
         fqdn=suite.provisioner["salt_minion_id"],
         address="10.87.250.10",
         image=suite.image,
-        binds=(Bind(str(sandbox), kitchen.SANDBOX), Bind(str(TREE), kitchen.TREE_IN_HOST)),
+        binds=(
+            repo_bind(ensure_image(suite.image)),
+            Bind(str(sandbox), kitchen.SANDBOX),
+            Bind(str(TREE), kitchen.TREE_IN_HOST),
+        ),
     )
     try:
-        provider.up([spec])
+        provider.down()  # what a killed run may have left
+        provider.up([spec], lambda spec, root: use_offline_repo(spec.image, root))
         runs = []
         for _ in range(2):
-            done = provider.exec(name, kitchen.CONVERGE, check=False, env=ENVIRONMENT)
+            done = provider.exec(name, kitchen.CONVERGE, check=False)
             runs.append(kitchen.Converged.parse(done.stdout, done.stderr))
             if runs[-1].problem or runs[-1].failed():
                 break

@@ -11,13 +11,6 @@ from testinfra.host import Host
 from saltern.lab.nspawn import NspawnProvider
 from saltern.lab.provider import HostProvider
 
-#: a login shell's environment is not there when a process is put into a host
-ENVIRONMENT = {
-    "HOME": "/root",
-    "LC_ALL": "C.UTF-8",
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-}
-
 
 class ProviderBackend(BaseBackend):
     """Run testinfra's commands through a host provider.
@@ -35,9 +28,7 @@ class ProviderBackend(BaseBackend):
     def run(self, command: str, *args: str, **kwargs: Any) -> CommandResult:
         """Run a shell command on the host."""
         text = self.get_command(command, *args)
-        done = self.provider.exec(
-            self.hostname, ["/bin/sh", "-c", text], check=False, env=ENVIRONMENT
-        )
+        done = self.provider.exec(self.hostname, ["/bin/sh", "-c", text], check=False)
         return self.result(done.returncode, text.encode(), done.stdout, done.stderr)
 
 
