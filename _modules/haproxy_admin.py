@@ -56,9 +56,7 @@ def info():
 
         salt 'ctl*' haproxy_admin.info
     """
-    return dict(
-        line.split(": ", 1) for line in _ask("show info").splitlines() if ": " in line
-    )
+    return dict(line.split(": ", 1) for line in _ask("show info").splitlines() if ": " in line)
 
 
 def servers(listen=None):
@@ -152,7 +150,10 @@ def backends_up(listen=None, minimum=None):
             wrong.append(f"{name}: {len(up)} of {len(members)} up, {', '.join(down) or 'none'}")
     if wrong:
         return {"ok": False, "sentence": "; ".join(wrong)}
-    return {"ok": True, "sentence": f"the servers of {', '.join(sorted(found)) or 'no listen'} are up"}
+    return {
+        "ok": True,
+        "sentence": f"the servers of {', '.join(sorted(found)) or 'no listen'} are up",
+    }
 
 
 def _set_state(listen, server, state, statuses):

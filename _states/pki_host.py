@@ -79,7 +79,7 @@ def _text(path):
 
 def managed(
     name,
-    names,
+    dns_names,
     addresses,
     ca_server=None,
     key_algo="ec",
@@ -96,7 +96,7 @@ def managed(
     name
         The directory.
 
-    names, addresses
+    dns_names, addresses
         Lists of what the certificate must name, no more and no less.
 
     ca_server
@@ -119,7 +119,7 @@ def managed(
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": ""}
     addresses = sorted({str(ipaddress.ip_address(address)) for address in addresses})
-    names = sorted(set(names))
+    names = sorted(set(dns_names))
     try:
         authority = __salt__["pki_ca.certificate"]() if ca_server is None else None
     except CommandExecutionError as error:
@@ -130,9 +130,7 @@ def managed(
         __salt__["x509.read_certificate"](authority)["fingerprints"]["sha256"] if authority else ""
     )
     facts = __salt__["pki_host.facts"](name)
-    why = _needed(
-        facts, names, addresses, days_remaining, fingerprint.replace(":", "").lower()
-    )
+    why = _needed(facts, names, addresses, days_remaining, fingerprint.replace(":", "").lower())
     if __opts__["test"]:
         if why:
             ret["result"] = None

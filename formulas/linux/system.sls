@@ -2,7 +2,7 @@
 {%- from "linux/map.jinja" import linux with context %}
 {%- from "saltern/host.jinja" import host with context %}
 {%- set system = linux.system %}
-{%- set container = grains.get("virtual_subtype") is not none and salt["file.file_exists"]("/run/systemd/container") %}
+{%- set container = salt["file.file_exists"]("/run/systemd/container") %}
 
 # No package may start a daemon that is not configured yet; formulas start their own units.
 linux-system-policy:

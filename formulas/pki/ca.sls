@@ -1,6 +1,14 @@
 # The internal certificate authority: a key that never leaves this host, and its certificate.
 {%- from "pki/map.jinja" import pki with context %}
 {%- set ca = pki.ca %}
+pki-ca-base:
+  file.directory:
+    - name: {{ salt["file.dirname"](ca.directory) }}
+    - user: root
+    - group: root
+    - mode: "0755"
+    - makedirs: True
+
 pki-ca-directory:
   file.directory:
     - names:
@@ -9,7 +17,8 @@ pki-ca-directory:
     - user: root
     - group: root
     - mode: "0700"
-    - makedirs: True
+    - require:
+      - file: pki-ca-base
 
 pki-ca-key:
   x509.private_key_managed:

@@ -17,10 +17,19 @@ pki-host-packages:
   pkg.installed:
     - name: ca-certificates
 
+pki-host-directory:
+  file.directory:
+    - names:
+      - {{ salt["file.dirname"](config.directory) }}
+      - {{ config.directory }}
+    - user: root
+    - group: root
+    - mode: "0755"
+
 pki-host-certificate:
   pki_host.managed:
     - name: {{ config.directory }}
-    - names: {{ ([host.fqdn, host.name] + config.names) | unique | list | json }}
+    - dns_names: {{ ([host.fqdn, host.name] + config.names) | unique | list | json }}
     - addresses: {{ ([host.address] + config.addresses) | unique | list | json }}
     - ca_server: {{ config.ca_server | json if not local else "null" }}
     - key_algo: {{ config.key.algo }}
@@ -31,6 +40,7 @@ pki-host-certificate:
     - trust: {{ config.trust }}
     - require:
       - group: pki-host-group
+      - file: pki-host-directory
       - pkg: pki-host-packages
       {%- if local %}
       - x509: pki-ca-certificate
