@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from saltern.errors import PreflightError
 from saltern.model import Inventory
 from saltern.model.cluster import compile_cluster
 from saltern.rollout.stages import StagePlan, make_plan
@@ -21,3 +22,24 @@ def load_plan(model: Path, cluster: str, options: Mapping[str, Any] | None = Non
     """
     nodes = compile_cluster(Inventory(model, **(options or {})), cluster)
     return make_plan(cluster, nodes)
+
+
+def load_members(
+    model: Path, cluster: str, role: str, options: Mapping[str, Any] | None = None
+) -> list[str]:
+    """Compile a cluster and list the nodes that carry a role.
+
+    :param role: ``service.role``
+    :returns: node ids, sorted; never empty
+    :raises ModelError: the model does not compile
+    :raises PreflightError: no node carries the role
+    """
+    nodes = compile_cluster(Inventory(model, **(options or {})), cluster)
+    found = sorted(name for name, node in nodes.items() if role in node.applications)
+    if not found:
+        raise PreflightError(
+            f"no node carries the role {role}",
+            where=f"cluster {cluster}",
+            cure="Give it to some nodes in the model, or name them by nodes=",
+        )
+    return found

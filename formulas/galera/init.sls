@@ -1,0 +1,3 @@
+include:
+  - galera.server
+  - galera.database
