@@ -1,0 +1,74 @@
+# salt-api: runner functions over HTTPS, for Jenkins and the portal.
+{%- from "salt/map.jinja" import settings with context %}
+{%- from "salt/restart.jinja" import daemon with context %}
+include:
+  - salt.master
+
+salt-api-tls-group:
+  group.present:
+    - name: ssl-cert
+    - system: True
+
+salt-api-config:
+  file.managed:
+    - name: /etc/salt/master.d/30-saltern-api.conf
+    - source: salt://salt/files/master-30-saltern-api.conf
+    - user: root
+    - group: salt
+    - mode: "0640"
+    - require:
+      - file: salt-master-directories
+    - watch_in:
+      - service: salt-master-service
+
+{%- set allowed = {} %}
+{%- set users = [] %}
+{%- for name, user in settings.api.users | dictsort if user %}
+{%- do allowed.update({name: [{"@runner": user.allow}]}) %}
+{%- do users.append(name ~ ":" ~ salt["hashutil.digest"](user.password, "sha512")) %}
+{%- endfor %}
+
+# Hashes of long random passwords: the clear text is on no disk of this host.
+salt-api-users:
+  file.managed:
+    - name: /etc/salt/api.users
+    - contents: {{ users | json }}
+    - user: root
+    - group: salt
+    - mode: "0640"
+    - show_changes: False
+    - require:
+      - user: salt-master-user
+
+salt-api-permissions:
+  file.serialize:
+    - name: /etc/salt/master.d/91-api-site.conf
+    - dataset: {{ {"external_auth": {"file": allowed}} | json }}
+    - serializer: yaml
+    - user: root
+    - group: salt
+    - mode: "0640"
+    - require:
+      - file: salt-master-directories
+    - watch_in:
+      - service: salt-master-service
+
+salt-api-log:
+  file.managed:
+    - name: /var/log/salt/api
+    - user: salt
+    - group: salt
+    - mode: "0640"
+    - replace: False
+    - require:
+      - file: salt-master-has-/var/log/salt
+
+salt-api-unit:
+  file.managed:
+    - name: /etc/systemd/system/salt-api.service
+    - source: salt://salt/files/salt-api.service
+    - user: root
+    - group: root
+    - mode: "0644"
+{{ daemon("salt-api", "salt-api", [
+     {"file": "salt-api-config"}, {"file": "salt-api-permissions"}, {"file": "salt-api-unit"}]) }}

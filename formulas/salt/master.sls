@@ -1,0 +1,148 @@
+# The Salt master: installed package, served tree, model, keys, configuration. The package is in
+# Salt's own Python before this role runs (pip install 'saltern[master]').
+{%- from "salt/map.jinja" import settings with context %}
+{%- from "salt/restart.jinja" import daemon with context %}
+{%- set master = settings.master %}
+{%- set package = grains["saltpath"].rsplit("/", 1)[0] ~ "/saltern" %}
+{%- if not salt["file.directory_exists"](package ~ "/tree/formulas") %}
+salt-master-package:
+  test.fail_without_changes:
+    - name: >-
+        {{ package }} does not exist. Install the wheel of Saltern with its extra "master" into
+        Salt's Python.
+    - failhard: True
+{%- endif %}
+
+salt-master-group:
+  group.present:
+    - name: salt
+    - system: True
+
+salt-master-user:
+  user.present:
+    - name: salt
+    - gid: salt
+    - home: /srv/saltern
+    - createhome: False
+    - shell: /usr/sbin/nologin
+    - system: True
+    - require:
+      - group: salt-master-group
+
+salt-master-directories:
+  file.directory:
+    - names:
+      - /etc/salt/master.d
+      - /srv/saltern
+      - /srv/saltern/fileserver
+    - user: root
+    - group: salt
+    - mode: "0755"
+    - makedirs: True
+    - require:
+      - user: salt-master-user
+
+# What the master writes or must keep to itself.
+{%- for directory, mode in [
+      ("/etc/salt/pki/master", "0700"),
+      ("/etc/salt/gpgkeys", "0700"),
+      ("/srv/saltern/model", "0750")] %}
+
+salt-master-owns-{{ directory }}:
+  file.directory:
+    - name: {{ directory }}
+    - user: salt
+    - group: salt
+    - dir_mode: "{{ mode }}"
+    - makedirs: True
+    - recurse: [user, group]
+    - require:
+      - user: salt-master-user
+{%- endfor %}
+{%- for directory, mode in [
+      ("/var/cache/salt/master", "0750"),
+      ("/var/log/salt", "0755"),
+      ("/srv/saltern/keys", "0750")] %}
+
+salt-master-has-{{ directory }}:
+  file.directory:
+    - name: {{ directory }}
+    - user: salt
+    - group: salt
+    - mode: "{{ mode }}"
+    - makedirs: True
+    - require:
+      - user: salt-master-user
+{%- endfor %}
+
+salt-master-log:
+  file.managed:
+    - name: /var/log/salt/master
+    - user: salt
+    - group: salt
+    - mode: "0640"
+    - replace: False
+    - require:
+      - file: salt-master-has-/var/log/salt
+
+# Stable paths into the installed package, whatever Python it is in.
+salt-master-tree:
+  file.symlink:
+    - name: /srv/saltern/tree
+    - target: {{ package }}/tree
+    - force: True
+    - require:
+      - file: salt-master-directories
+{%- for kind in ["modules", "states", "grains"] %}
+
+salt-master-fileserver-{{ kind }}:
+  file.symlink:
+    - name: /srv/saltern/fileserver/_{{ kind }}
+    - target: {{ package }}/{{ kind }}
+    - force: True
+    - require:
+      - file: salt-master-directories
+{%- endfor %}
+{%- set fragments = ["05-saltern-master", "10-saltern-fileserver", "20-saltern-model", "40-saltern-peer"] %}
+{%- for fragment in fragments %}
+
+salt-master-config-{{ fragment }}:
+  file.managed:
+    - name: /etc/salt/master.d/{{ fragment }}.conf
+    - source: salt://salt/files/master-{{ fragment }}.conf
+    - user: root
+    - group: salt
+    - mode: "0640"
+    - require:
+      - file: salt-master-directories
+{%- endfor %}
+{%- set site = salt["slsutil.merge"]({"saltern": {"cluster": master.cluster}} if master.cluster else {}, master.config) %}
+
+salt-master-site:
+  {%- if site %}
+  file.serialize:
+    - dataset: {{ site | json }}
+    - serializer: yaml
+    - user: root
+    - group: salt
+    - mode: "0640"
+  {%- else %}
+  file.absent:
+  {%- endif %}
+    - name: /etc/salt/master.d/90-site.conf
+    - require:
+      - file: salt-master-directories
+
+salt-master-unit:
+  file.managed:
+    - name: /etc/systemd/system/salt-master.service
+    - source: salt://salt/files/salt-master.service
+    - user: root
+    - group: root
+    - mode: "0644"
+
+{%- set watched = [{"file": "salt-master-site"}, {"file": "salt-master-unit"}, {"file": "salt-master-tree"}] %}
+{%- for fragment in fragments %}
+{%- do watched.append({"file": "salt-master-config-" ~ fragment}) %}
+{%- endfor %}
+{{ daemon("salt-master", "salt-master", watched) }}
