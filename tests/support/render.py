@@ -11,6 +11,7 @@ from typing import Any
 import salt.config
 import salt.loader
 import salt.state
+from salt.utils.odict import HashableOrderedDict
 
 from tests.support import TREE
 
@@ -79,13 +80,17 @@ class Renderer:
         }
         self.highstate = salt.state.HighState(opts, initial_pillar=self.pillar)
         self.functions = self.highstate.state.functions
-        self.cache = cache
+        self._done: dict[tuple[str, ...], list[Low]] = {}
 
     def low(self, *sls: str) -> list[Low]:
         """Return the ordered low chunks of the given SLS names.
 
         :raises RenderError: Salt refuses them (template error, duplicate id, unknown state …)
         """
+        if sls in self._done:
+            return self._done[sls]
+        # a HighState collects what it renders: begin anew for each question
+        self.highstate.building_highstate = HashableOrderedDict()
         high, errors = self.highstate.render_highstate({"base": list(sls)})
         state = self.highstate.state
         if not errors:
@@ -101,7 +106,8 @@ class Renderer:
             errors += more or []
         if errors:
             raise RenderError("\n".join(map(str, errors)))
-        return list(chunks)
+        self._done[sls] = list(chunks)
+        return self._done[sls]
 
     def template(self, chunk: Low, dest: Path) -> str:
         """Render the template of a ``file.managed`` chunk and return the text."""

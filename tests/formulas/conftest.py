@@ -1,0 +1,52 @@
+"""Pillars of the example cluster, and renderers that are made once per node and platform."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import model
+from tests.support.render import Renderer
+
+Pillars = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def pillars(tmp_path_factory: pytest.TempPathFactory) -> Pillars:
+    """Node id -> pillar of the compiled example cluster."""
+    return model.served(model.prepare(tmp_path_factory.mktemp("model") / "tree"))
+
+
+@pytest.fixture(scope="session")
+def node_of(pillars: Pillars) -> Callable[[str], str]:
+    """First node that carries a role; the test fails when no node does."""
+
+    def find(role: str) -> str:
+        for node, pillar in pillars.items():
+            if role in pillar["__reclass__"]["applications"]:
+                return node
+        raise AssertionError(f"no node of the example cluster has the role {role}")
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def renderer(
+    pillars: Pillars, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str, str], Renderer]]:
+    """Renderer of a node on a platform."""
+    made: dict[tuple[str, str], Renderer] = {}
+    # one for all: within a process, Salt keeps the first file client it made
+    cache: Path = tmp_path_factory.mktemp("salt")
+
+    def get(node: str, platform: str) -> Renderer:
+        if (node, platform) not in made:
+            made[node, platform] = Renderer(pillars[node], platform, cache)
+        return made[node, platform]
+
+    yield get
+    for each in made.values():
+        each.close()

@@ -1,0 +1,107 @@
+"""One shape for every formula, and a class, schema and lifecycle for every role."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from tests.formulas.conftest import Pillars
+from tests.support import TREE, formula_roles
+from tests.support.render import PLATFORMS
+
+ROLES = formula_roles()
+#: shared templates, no role
+SHARED = "saltern"
+SERVICES = sorted(p.name for p in (TREE / "formulas").iterdir() if (p / "map.jinja").exists())
+STAGES = {"foundation", "infrastructure", "control", "resources"}
+CHECKS = {"unit", "port", "http", "file", "call"}
+
+
+def service_class(service: str, role: str) -> dict[str, Any]:
+    path = TREE / "classes/service" / service / f"{role}.yml"
+    data: dict[str, Any] = yaml.safe_load(path.read_text())
+    return data
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_formula_has_its_files(service: str) -> None:
+    formula = TREE / "formulas" / service
+    for name in ("init.sls", "clean.sls", "map.jinja", "defaults.yaml", "osmap.yaml", "README.md"):
+        assert (formula / name).is_file(), name
+    assert {p.stem for p in (formula / "schemas").glob("*.yaml")} == {
+        role for name, role in ROLES if name == service
+    }
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_formula_knows_every_distribution(service: str) -> None:
+    osmap = yaml.safe_load((TREE / "formulas" / service / "osmap.yaml").read_text())
+    assert set(osmap) == set(PLATFORMS)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_readme_names_every_role_and_key(service: str) -> None:
+    readme = (TREE / "formulas" / service / "README.md").read_text()
+    for name, role in ROLES:
+        if name != service:
+            continue
+        assert f"{service}.{role}" in readme
+        schema = yaml.safe_load((TREE / f"formulas/{service}/schemas/{role}.yaml").read_text())
+        missing = [key for key in schema.get("properties", {}) if key not in readme]
+        assert not missing, role
+
+
+@pytest.mark.parametrize(("service", "role"), ROLES)
+def test_a_role_is_complete(service: str, role: str) -> None:
+    assert (TREE / f"formulas/{service}/{role}.sls").is_file()
+    assert (TREE / f"formulas/{service}/schemas/{role}.yaml").is_file()
+    data = service_class(service, role)
+    assert f"{service}.{role}" in data["applications"]
+    assert role in data["parameters"][service]
+
+
+@pytest.mark.parametrize(("service", "role"), ROLES)
+def test_a_role_declares_its_lifecycle(service: str, role: str) -> None:
+    lifecycle = service_class(service, role)["parameters"]["lifecycle"][f"{service}.{role}"]
+    assert lifecycle["stage"] in STAGES
+    assert lifecycle["start"] in {"together", "first_then_rest", "serial"}
+    known = {f"{s}.{r}" for s, r in ROLES}
+    assert set(lifecycle["after"]) <= known
+    assert lifecycle["health"], "a stage ends with its validation"
+    for check in lifecycle["health"]:
+        assert len(CHECKS & set(check)) == 1, check
+
+
+@pytest.mark.parametrize(("service", "role"), ROLES)
+def test_the_schema_is_strict_and_fits_the_compiled_pillar(
+    service: str, role: str, pillars: Pillars
+) -> None:
+    schema = yaml.safe_load((TREE / f"formulas/{service}/schemas/{role}.yaml").read_text())
+    validator = jsonschema.validators.validator_for(schema)
+    validator.check_schema(schema)
+    nodes = [
+        pillar for pillar in pillars.values()
+        if f"{service}.{role}" in pillar["__reclass__"]["applications"]
+    ]  # fmt: skip
+    assert nodes
+    for pillar in nodes:
+        validator(schema).validate(pillar[service][role])
+    with pytest.raises(jsonschema.ValidationError):
+        validator(schema).validate({**nodes[0][service][role], "no_such_key": True})
+
+
+def test_no_password_is_written_in_a_class() -> None:
+    """Secrets are references; a literal under a telling key would be clear text in git."""
+    literal = re.compile(r"^\s*\w*(password|secret|cookie)\w*:\s*(?!\s*['\"]?\$\{_secret:)\S+")
+    found = [
+        f"{path.relative_to(TREE)}:{number}"
+        for path in (TREE / "classes").rglob("*.yml")
+        if path.name != "secrets.yml"
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if literal.match(line) and "_secret_spec" not in line
+    ]
+    assert not found

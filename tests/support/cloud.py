@@ -1,0 +1,244 @@
+"""A real Keystone, Glance and Placement on loopback, for tests that need no host.
+
+Environments come from the committed hash locks; they and the synced databases are kept in the
+cache, so a warm start is three uwsgi processes. No TLS here: that is the lab's part.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from saltern.errors import SalternError
+from saltern.lab.image import uv_program
+from saltern.lab.paths import cache_dir
+from saltern.lab.shell import clean_environment, run
+from tests.support import TREE
+
+RELEASE = "2025.1"
+#: Known to the tests only: these services live as long as one test session.
+ADMIN_PASSWORD = "first-admin-password"
+SERVICE_PASSWORD = "service-password"
+
+_AUTHTOKEN = """
+[keystone_authtoken]
+www_authenticate_uri = {keystone}
+auth_url = {keystone}
+auth_type = password
+username = {service}
+password = {password}
+project_name = service
+user_domain_name = Default
+project_domain_name = Default
+"""
+
+_CONFIG = {
+    "keystone": """
+[DEFAULT]
+log_file = {home}/keystone.log
+[database]
+connection = sqlite:///{home}/keystone.db
+[token]
+provider = fernet
+[fernet_tokens]
+key_repository = {home}/fernet
+[fernet_receipts]
+key_repository = {home}/fernet
+[credential]
+key_repository = {home}/credential
+[cache]
+enabled = false
+[identity]
+password_hash_algorithm = bcrypt
+password_hash_rounds = 4
+""",
+    "glance": """
+[DEFAULT]
+log_file = {home}/glance.log
+enabled_backends = files:file
+[database]
+connection = sqlite:///{home}/glance.db
+[glance_store]
+default_backend = files
+[files]
+filesystem_store_datadir = {home}/images
+[os_glance_staging_store]
+filesystem_store_datadir = {home}/staging
+[os_glance_tasks_store]
+filesystem_store_datadir = {home}/tasks
+[paste_deploy]
+flavor = keystone
+config_file = {venv}/etc/glance/glance-api-paste.ini
+"""
+    + _AUTHTOKEN,
+    "placement": """
+[DEFAULT]
+log_file = {home}/placement.log
+[placement_database]
+connection = sqlite:///{home}/placement.db
+[api]
+auth_strategy = keystone
+"""
+    + _AUTHTOKEN,
+}
+
+#: service -> what fills its database
+_FILL = {
+    "keystone": [["db_sync"], ["bootstrap", "--bootstrap-password", ADMIN_PASSWORD]],
+    "glance": [["db_sync"]],
+    "placement": [["db", "sync"]],
+}
+
+#: service -> configuration file, module of the WSGI application, the variable that finds the
+#: configuration, whether it names the file (or its directory)
+_SERVERS: dict[str, tuple[str, str, str, bool]] = {
+    "keystone": ("keystone.conf", "keystone.wsgi.api", "OS_KEYSTONE_CONFIG_FILES", True),
+    "glance": ("glance-api.conf", "glance.wsgi.api", "OS_GLANCE_CONFIG_DIR", False),
+    "placement": ("placement.conf", "placement.wsgi.api", "OS_PLACEMENT_CONFIG_DIR", False),
+}
+
+
+def lock(service: str) -> Path:
+    """Return the committed lock of a service."""
+    return TREE / "releases/openstack" / RELEASE / f"{service}.lock"
+
+
+def _environment(service: str) -> Path:
+    """Return the service's virtual environment, built when it is not in the cache."""
+    digest = hashlib.sha256(lock(service).read_bytes()).hexdigest()[:16]
+    venv = cache_dir() / "test-cloud" / f"{service}-{digest}-py{sys.version_info.minor}"
+    if not (venv / "complete").exists():
+        shutil.rmtree(venv, ignore_errors=True)
+        uv = str(uv_program())
+        run([uv, "venv", "--quiet", "--python", sys.executable, str(venv)], what="making a venv")
+        python = ["--python", str(venv / "bin/python")]
+        argv = [uv, "pip", "install", "--quiet", *python, "--compile-bytecode"]
+        argv += ["--require-hashes", "--no-deps"]
+        run([*argv, "-r", str(lock(service))], what=f"installing {service}")
+        (venv / "complete").touch()
+    return venv
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Cloud:
+    """The running services.
+
+    ``ports`` and ``urls`` by service; ``home`` holds configuration, databases and logs.
+    """
+
+    home: Path
+    ports: dict[str, int] = field(default_factory=dict)
+    _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Base URL by service; Keystone's ends in /v3."""
+        return {
+            name: f"http://127.0.0.1:{port}" + ("/v3" if name == "keystone" else "")
+            for name, port in self.ports.items()
+        }
+
+    def start(self, service: str) -> None:
+        """Start a service on its port and wait until it answers; at most 60 s."""
+        venv = _environment(service)
+        config, module, variable, is_file = _SERVERS[service]
+        home = self.home / service
+        environ = clean_environment({variable: str(home / config if is_file else home)})
+        log = (home / "uwsgi.log").open("ab")
+        argv = [str(venv / "bin/uwsgi"), "--http-socket", f"127.0.0.1:{self.ports[service]}"]
+        argv += ["--module", f"{module}:application", "--home", str(venv), "--threads", "4"]
+        argv += ["--add-header", "Connection: close", "--buffer-size", "65535", "--die-on-term"]
+        argv += ["--need-app"]
+        self._running[service] = subprocess.Popen(
+            argv, env=environ, cwd=home, stdout=log, stderr=log, start_new_session=True
+        )
+        log.close()
+        deadline = time.monotonic() + 60
+        while not self._answers(service):
+            if self._running[service].poll() is not None or time.monotonic() > deadline:
+                text = (home / "uwsgi.log").read_text(errors="replace")
+                raise RuntimeError(f"{service} did not start:\n{text[-3000:]}")
+            time.sleep(0.2)
+
+    def stop(self, service: str) -> None:
+        """Kill a service, as a power cut would."""
+        process = self._running.pop(service, None)
+        if process is not None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def _answers(self, service: str) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[service]}/", timeout=20):
+                return True
+        except urllib.error.HTTPError as answer:
+            return answer.code < 500
+        except OSError:
+            return False
+
+
+def _prepare(service: str, home: Path, **values: str) -> None:
+    """Write the configuration, and fill the database from the cache or by the service's tool."""
+    venv = _environment(service)
+    for name in ("fernet", "credential", "images", "staging", "tasks"):
+        (home / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+    for repository in ("fernet", "credential"):
+        for number in ("0", "1"):
+            key = base64.urlsafe_b64encode(os.urandom(32))
+            (home / repository / number).write_bytes(key)
+    config = home / _SERVERS[service][0]
+    text = _CONFIG[service].format(home=home, venv=venv, service=service, **values)
+    config.write_text(text)
+    database = home / f"{service}.db"
+    # as constant as the environment it came from
+    kept = venv / "filled.db"
+    if kept.exists():
+        shutil.copy(kept, database)
+    else:
+        manage = [str(venv / f"bin/{service}-manage"), "--config-file", str(config)]
+        for words in _FILL[service]:
+            run([*manage, *words], what=f"filling the database of {service}")
+        shutil.copy(database, kept)
+
+
+@contextmanager
+def cloud(home: Path) -> Iterator[Cloud]:
+    """Run a bare Keystone: an administrator, and an empty catalogue.
+
+    Glance and Placement are prepared and get their ports, but :meth:`Cloud.start` is the test's.
+
+    :param home: an empty directory
+    :raises SalternError: the environments cannot be made
+    """
+    missing = [service for service in _SERVERS if not lock(service).exists()]
+    if missing:
+        raise SalternError(f"there is no lock of {', '.join(missing)} for {RELEASE}")
+    running = Cloud(home, {service: _free_port() for service in _SERVERS})
+    values = {"keystone": running.urls["keystone"], "password": SERVICE_PASSWORD}
+    try:
+        for service in _SERVERS:
+            _prepare(service, home / service, **values)
+        running.start("keystone")
+        yield running
+    finally:
+        for service in _SERVERS:
+            running.stop(service)

@@ -1,0 +1,65 @@
+"""The example cluster as its nodes are served it, compiled in a copy of the tree."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from saltern.model import Inventory, nodes, secrets, serve
+from saltern.model.cluster import compile_cluster
+from tests.support import TREE
+
+CLUSTER = "demo-core"
+
+#: what the master's key store holds once keys were made: role -> repositories
+KEY_REPOSITORIES = {"keystone.server": ("fernet", "credential")}
+
+
+def clear(text: str) -> str:
+    """Stand in for encryption: these secrets never leave a temporary directory."""
+    return text
+
+
+def prepare(target: Path, cluster: str = CLUSTER) -> Path:
+    """Copy the model to ``target`` and complete it as a deploy would; return ``target``.
+
+    Nodes are generated, secrets made (in clear text), artifacts given a made-up checksum.
+    """
+    shutil.copytree(
+        TREE / "classes",
+        target / "classes",
+        ignore=shutil.ignore_patterns("secrets.yml", "artifacts.yml"),
+    )
+    (target / "nodes").mkdir()
+    nodes.write(Inventory(target), cluster)
+    secrets.init(Inventory(target), cluster, clear)
+    (target / "classes/cluster" / cluster / "artifacts.yml").write_text(
+        yaml.safe_dump({"parameters": artifacts()})
+    )
+    for role, repositories in KEY_REPOSITORIES.items():
+        for number, repository in enumerate(repositories):
+            folder = target / "keys" / role / repository
+            folder.mkdir(parents=True)
+            for index in range(2):
+                seed = bytes([number * 16 + index]) * 32
+                (folder / str(index)).write_text(base64.urlsafe_b64encode(seed).decode())
+    return target
+
+
+def artifacts() -> dict[str, Any]:
+    """Parameters of the generated class ``cluster.<name>.artifacts``."""
+    return {}
+
+
+@lru_cache
+def served(target: Path, cluster: str = CLUSTER) -> dict[str, dict[str, Any]]:
+    """Return node id -> pillar for every node of a prepared tree."""
+    ids = compile_cluster(Inventory(target), cluster)
+    return {
+        node: serve.pillar(target, node, decrypt=clear, keystore=target / "keys") for node in ids
+    }
