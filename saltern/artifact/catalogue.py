@@ -1,0 +1,192 @@
+"""The release catalogue: which versions make up a release, and how they are locked and built.
+
+The files are ``releases/<product>.yaml`` and, beside them, ``<product>/<release>/<service>.lock``.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from saltern.errors import ArtifactError
+
+
+@dataclass(frozen=True)
+class Database:
+    """How a service's schema is inspected and brought up to date.
+
+    :param migrations: directory of alembic revisions, relative to site-packages
+    :param section: section of the service's configuration that has ``connection``
+    :param sync: commands (below ``bin/``), in order
+    """
+
+    migrations: str
+    section: str
+    sync: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Check:
+    """The smallest configuration that a service's application starts with.
+
+    :param file: where the service looks for it
+    :param data: section -> option -> value
+    """
+
+    file: str
+    data: Mapping[str, Mapping[str, Any]]
+
+    def text(self) -> str:
+        """Return the configuration as the service reads it."""
+        lines = []
+        for section, options in self.data.items():
+            lines += [f"[{section}]", *(f"{key} = {value}" for key, value in options.items())]
+        return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service of one release, with everything its lock and its build depend on."""
+
+    product: str
+    release: str
+    name: str
+    role: str
+    dist: str
+    version: str
+    python: str
+    cutoff: str
+    cutoffs: Mapping[str, str]
+    requirements: tuple[str, ...]
+    sdists: tuple[str, ...]
+    wsgi: str
+    imports: tuple[str, ...]
+    check: Check
+    database: Database
+
+    @property
+    def lock_path(self) -> Path:
+        """The committed hash lock of the service."""
+        return releases_dir() / self.product / self.release / f"{self.name}.lock"
+
+    @property
+    def formats(self) -> list[str]:
+        """uv's arguments that say what may be built from source.
+
+        A source distribution is built with tools of the index, so each one is named in the
+        catalogue; its build tools are constrained by the lock.
+        """
+        return ["--only-binary", ":all:", *(f"--no-binary={name}" for name in self.sdists)]
+
+    @property
+    def prefix(self) -> str:
+        """Where the environment lives on a host; its scripts carry this path."""
+        return f"/opt/{self.product}/{self.release}/{self.name}"
+
+    def lock_sha256(self) -> str:
+        """Return the sha256 of the committed lock.
+
+        :raises ArtifactError: there is none yet
+        """
+        try:
+            return hashlib.sha256(self.lock_path.read_bytes()).hexdigest()
+        except FileNotFoundError:
+            raise ArtifactError(
+                "there is no lock for this service",
+                where=f"{self.lock_path}",
+                cure=f"Run saltern artifact lock {self.product} {self.release} {self.name}",
+            ) from None
+
+
+def releases_dir() -> Path:
+    """Return the directory of the catalogue: in a checkout, or in the installed package."""
+    checkout = Path(__file__).resolve().parents[2] / "releases"
+    if checkout.is_dir():
+        return checkout
+    return Path(next(iter(import_module("saltern.tree.releases").__path__)))
+
+
+@lru_cache
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        data: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
+        raise ArtifactError(
+            f"there is no catalogue for {path.stem!r}; known are {known}", where=str(path)
+        ) from None
+    return data
+
+
+def _day(value: Any) -> str:
+    """Return a date of the catalogue (YAML date or text) as ISO 8601 text."""
+    return value.isoformat() if isinstance(value, datetime.date) else str(value)
+
+
+def releases(product: str) -> list[str]:
+    """Return the releases of ``product``, in the catalogue's order.
+
+    :raises ArtifactError: there is no such catalogue
+    """
+    return list(_load(releases_dir() / f"{product}.yaml")["releases"])
+
+
+def services(product: str, release: str, names: Iterable[str] = ()) -> list[Service]:
+    """Return services of a release.
+
+    :param product: name of the catalogue (``openstack``)
+    :param release: for example ``2025.1``
+    :param names: the services wanted; all of the release when empty
+    :raises ArtifactError: unknown product, release or service
+    """
+    path = releases_dir() / f"{product}.yaml"
+    known = _load(path)["releases"]
+    if release not in known:
+        raise ArtifactError(
+            f"there is no release {release!r}; known are {', '.join(known)}", where=str(path)
+        )
+    entry = known[release]
+    wanted = list(dict.fromkeys(names)) or list(entry["services"])
+    unknown = [name for name in wanted if name not in entry["services"]]
+    if unknown:
+        raise ArtifactError(
+            f"release {release} has no service {', '.join(unknown)};"
+            f" known are {', '.join(entry['services'])}",
+            where=str(path),
+        )
+    return [_service(product, release, name, entry) for name in wanted]
+
+
+def _service(product: str, release: str, name: str, entry: Mapping[str, Any]) -> Service:
+    data = entry["services"][name]
+    database = data["database"]
+    cutoffs = {**entry.get("cutoffs", {}), **data.get("cutoffs", {})}
+    return Service(
+        product=product,
+        release=release,
+        name=name,
+        role=data["role"],
+        dist=data["dist"],
+        version=str(data["version"]),
+        python=str(entry["python"]),
+        cutoff=_day(entry["cutoff"]),
+        cutoffs={dist: _day(day) for dist, day in sorted(cutoffs.items())},
+        requirements=(*entry["requirements"], *data.get("requirements", ())),
+        sdists=tuple(data.get("sdists", ())),
+        wsgi=data["wsgi"],
+        imports=tuple(data.get("imports", ())),
+        check=Check(data["check"]["file"], data["check"]["data"]),
+        database=Database(
+            migrations=database["migrations"],
+            section=database["section"],
+            sync=tuple(tuple(command) for command in database["sync"]),
+        ),
+    )

@@ -1,0 +1,67 @@
+"""Pin artifacts in a cluster's model: what a role runs is named by digest, in git."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from saltern.artifact.build import Manifest
+from saltern.errors import ArtifactError
+
+#: Where the artifacts are served; a cluster that mirrors them elsewhere sets the parameter.
+BASE_URL = "https://${_param:deploy_node}/artifacts"
+HEADER = """\
+# Written by `saltern artifact pin`: the artifacts that the services of this cluster run.
+"""
+
+
+def source(manifest: Manifest, base_url: str = BASE_URL) -> dict[str, Any]:
+    """Return the pillar ``<svc>:<role>:source`` that deploys an artifact.
+
+    :param manifest: of the artifact
+    :param base_url: where the artifacts directory is served, without trailing slash
+    """
+    return {
+        "engine": "venv",
+        "release": manifest.release,
+        "version": manifest.version,
+        "url": f"{base_url}/{manifest.file}",
+        "sha256": manifest.sha256,
+        "wsgi": manifest.wsgi,
+        "database": manifest.database,
+    }
+
+
+def parameters(manifests: Iterable[Manifest], base_url: str = BASE_URL) -> dict[str, Any]:
+    """Return the reclass parameters that pin ``manifests`` on their roles."""
+    result: dict[str, Any] = {}
+    for manifest in manifests:
+        service, _, role = manifest.role.partition(".")
+        result.setdefault(service, {}).setdefault(role, {})["source"] = source(manifest, base_url)
+    return result
+
+
+def write_class(
+    inventory_dir: Path, cluster: str, manifests: Iterable[Manifest], base_url: str = BASE_URL
+) -> bool:
+    """Write the class ``cluster.<name>.artifacts`` of an inventory.
+
+    :param inventory_dir: directory that has ``classes/cluster/<cluster>``
+    :param cluster: name of the cluster
+    :param manifests: what to pin
+    :param base_url: where the artifacts directory is served
+    :returns: whether the file changed
+    :raises ArtifactError: the inventory has no such cluster
+    """
+    folder = inventory_dir / "classes" / "cluster" / cluster
+    if not folder.is_dir():
+        raise ArtifactError(f"there is no cluster {cluster!r}", where=str(folder))
+    path = folder / "artifacts.yml"
+    text = HEADER + yaml.safe_dump({"parameters": parameters(manifests, base_url)}, width=100)
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return False
+    path.write_text(text, encoding="utf-8")
+    return True
