@@ -28,7 +28,7 @@ haproxy-proxy-config:
         bind_address: {{ (proxy.bind_address or host.address) | json }}
         topology: {{ topology | json }}
     - user: root
-    - group: haproxy
+    - group: root
     - mode: "0640"
     - check_cmd: haproxy -c -q -f
     - require:

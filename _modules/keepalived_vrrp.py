@@ -1,0 +1,91 @@
+"""
+Who holds the virtual address of a load balancer.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+
+from salt.exceptions import CommandExecutionError
+
+_TIMEOUT = 3
+
+
+def __virtual__():
+    return True
+
+
+def _pillar(*keys):
+    data = __pillar__
+    for key in keys:
+        data = (data or {}).get(key)
+    return data
+
+
+def _address():
+    address = _pillar("keepalived", "vrrp", "address")
+    if not address:
+        raise CommandExecutionError("The pillar has no keepalived:vrrp:address for this host")
+    return address
+
+
+def state():
+    """
+    Return ``{"address": str, "holder": bool, "interface": str or None}``: whether this host
+    carries the virtual address right now. The kernel is asked, not keepalived.
+
+    Raises CommandExecutionError when the pillar names no address.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'ctl*' keepalived_vrrp.state
+    """
+    address = _address()
+    answer = __salt__["cmd.run_all"](["ip", "-j", "address", "show"], python_shell=False)
+    if answer["retcode"] != 0:
+        raise CommandExecutionError(f"ip address show failed: {answer['stderr']}")
+    for link in json.loads(answer["stdout"]):
+        if any(info.get("local") == address for info in link.get("addr_info", [])):
+            return {"address": address, "holder": True, "interface": link["ifname"]}
+    return {"address": address, "holder": False, "interface": None}
+
+
+def healthy():
+    """
+    Tell whether the virtual address can be reached from this host, held here or elsewhere: the
+    HAProxy behind it accepts a connection on one of the listens of the model. That exactly one
+    host holds it can only be told by asking all of them (the runner ``keepalived.form``).
+
+    Returns ``{"ok": bool, "sentence": str}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'ctl*' keepalived_vrrp.healthy
+    """
+    found = state()
+    where = "this host" if found["holder"] else "none or another host"
+    listens = _pillar("haproxy", "proxy", "listen") or {}
+    ports = sorted(
+        data["port"]
+        for data in listens.values()
+        if data and data.get("enabled", True) and data.get("bind_address") in (None, _address())
+    )
+    if not ports:
+        if found["holder"]:
+            return {"ok": True, "sentence": f"{found['address']} is held by this host"}
+        return {"ok": True, "sentence": f"{found['address']} is not held here; nothing to ask it"}
+    port = ports[0]
+    try:
+        socket.create_connection((found["address"], port), timeout=_TIMEOUT).close()
+    except OSError as error:
+        sentence = f"{found['address']}:{port}, held by {where}, cannot be reached: {error}"
+        return {"ok": False, "sentence": sentence}
+    return {
+        "ok": True,
+        "sentence": f"{found['address']} is held by {where} and accepts connections",
+    }

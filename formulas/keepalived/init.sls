@@ -1,0 +1,2 @@
+include:
+  - keepalived.vrrp
