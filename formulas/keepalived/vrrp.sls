@@ -33,11 +33,6 @@ keepalived-vrrp-user:
     - createhome: False
     - shell: /usr/sbin/nologin
 {%- if vrrp.check %}
-    - groups:
-      - {{ vrrp.check.group }}
-    - remove_groups: False
-    - require:
-      - group: keepalived-vrrp-group
 
 keepalived-vrrp-script:
   file.managed:
@@ -50,6 +45,8 @@ keepalived-vrrp-script:
     - group: root
     - mode: "0755"
     - makedirs: True
+    - require:
+      - group: keepalived-vrrp-group
     - require_in:
       - file: keepalived-vrrp-config
 {%- endif %}

@@ -1,0 +1,42 @@
+"""
+Look at the virtual address of a cluster from all its hosts at once.
+
+Thin: :mod:`saltern.rollout.vip` decides.
+"""
+
+from __future__ import annotations
+
+from saltern.adapters.master import Site
+from saltern.adapters.runner import salt_runner
+from saltern.adapters.salt_bus import SaltBus
+from saltern.rollout import vip
+from saltern.rollout.load import load_members
+
+ROLE = "keepalived.vrrp"
+
+
+@salt_runner
+def form(cluster=None, nodes=None, test=False):
+    """Wait until exactly one host holds the virtual address; changes nothing.
+
+    :param cluster: name of the cluster; default ``saltern:cluster`` of the master
+    :param nodes: minion ids of **all** hosts that share it; by default those of the model
+    :param test: only say what would be asked
+    :returns: ``{result, comment, changes}``; ``retcode`` 1 when none or several hold it
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run keepalived.form cluster=demo-core
+    """
+    if isinstance(nodes, str):
+        nodes = [node.strip() for node in nodes.split(",") if node.strip()]
+    if not nodes:
+        site = Site.of(__opts__, cluster)
+        nodes = load_members(site.model, site.cluster, ROLE, site.options)
+    if test:
+        comment = f"{', '.join(nodes)} would be asked who holds the virtual address."
+        return {"result": True, "comment": comment, "changes": {}}
+    good, sentence = vip.settle(SaltBus(__opts__), nodes)
+    return {"result": good, "comment": f"{sentence}.", "changes": {}}
