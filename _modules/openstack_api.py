@@ -45,12 +45,18 @@ def __virtual__() -> bool | tuple[bool, str]:
     return False, "openstack_api needs openstacksdk in the Python that runs Salt"
 
 
+def _error(sentence: str, pending: bool) -> CommandExecutionError:
+    error = CommandExecutionError(sentence)
+    error.pending = pending
+    return error
+
+
 @contextlib.contextmanager
 def spoken(doing: str) -> Iterator[None]:
     """
     Turn what the SDK raises into one sentence; for other execution modules, in ``with``.
 
-    The error's ``info["pending"]`` is true for what an earlier step of the same run may cure (the
+    The error's attribute ``pending`` is true for what an earlier step of the same run may cure (the
     API is not up yet), so that test mode can tell it from a refusal.
 
     CLI Example:
@@ -77,7 +83,7 @@ def spoken(doing: str) -> Iterator[None]:
             ),
         )
         text = " ".join(str(err).split())
-        raise CommandExecutionError(f"Cannot {doing}: {text}", info={"pending": pending}) from None
+        raise _error(f"Cannot {doing}: {text}", pending) from None
 
 
 def connection(cloud: str = "admin") -> Any:
@@ -99,9 +105,7 @@ def connection(cloud: str = "admin") -> Any:
     try:
         version = os.stat(path).st_mtime_ns
     except OSError as err:
-        raise CommandExecutionError(
-            f"{path} cannot be read: {err.strerror}", info={"pending": True}
-        ) from None
+        raise _error(f"{path} cannot be read: {err.strerror}", pending=True) from None
     kept = __context__.setdefault(CONNECTIONS, {})
     if (path, cloud) not in kept or kept[path, cloud][0] != version:
         # At debug level these write request bodies, and a user's body holds the password.

@@ -60,7 +60,9 @@ def __virtual__() -> bool | tuple[bool, str]:
 
 def _missing(what: str) -> CommandExecutionError:
     """There is no such object; ``pending``, as an earlier step of the same run may make it."""
-    return CommandExecutionError(f"There is no {what}", info={"pending": True})
+    error = CommandExecutionError(f"There is no {what}")
+    error.pending = True
+    return error
 
 
 def _connection(cloud: str) -> Any:

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 try:
-    import keystoneauth1.exceptions
-    import openstack.exceptions
+    import openstack  # noqa: F401
 
     HAS_SDK = True
 except ImportError:
@@ -28,6 +27,15 @@ if TYPE_CHECKING:
 
 #: What a state may manage of an image that exists.
 MANAGED = ("visibility", "min_disk", "min_ram", "is_protected")
+#: The image schema's own keys; every other key of an image is a property.
+SCHEMA = frozenset(
+    (
+        *("id", "name", "status", "visibility", "protected", "os_hidden", "owner", "tags"),
+        *("checksum", "os_hash_algo", "os_hash_value", "size", "virtual_size", "properties"),
+        *("container_format", "disk_format", "min_ram", "min_disk", "created_at", "updated_at"),
+        *("direct_url", "self", "file", "schema", "location", "locations", "stores"),
+    )
+)
 #: Where the SDK keeps the sum of the file that was uploaded.
 SHA256_PROPERTY = "owner_specified.openstack.sha256"
 
@@ -38,18 +46,8 @@ def __virtual__() -> bool | tuple[bool, str]:
     return False, "openstack_image needs openstacksdk in the Python that runs Salt"
 
 
-def _failed(doing: str, err: Exception) -> CommandExecutionError:
-    pending = isinstance(
-        err,
-        (keystoneauth1.exceptions.ConnectFailure, keystoneauth1.exceptions.CatalogException),
-    )
-    return CommandExecutionError(
-        f"Cannot {doing}: {' '.join(str(err).split())}", info={"pending": pending}
-    )
-
-
-def _sdk_errors() -> tuple[type[Exception], ...]:
-    return (openstack.exceptions.SDKException, keystoneauth1.exceptions.ClientException)
+def _spoken(doing: str) -> Any:
+    return __salt__["openstack_api.spoken"](doing)
 
 
 def _split(checksum: str) -> tuple[str, str]:
@@ -60,6 +58,10 @@ def _split(checksum: str) -> tuple[str, str]:
 
 
 def _shown(image: Any) -> dict[str, Any]:
+    # The SDK puts the properties it knows beside the schema's keys, and the rest in `properties`.
+    flat = image.to_dict(computed=False, original_names=True)
+    known = {key: value for key, value in flat.items() if key not in SCHEMA and value is not None}
+    properties = {**known, **(image.properties or {})}
     return {
         "id": image.id,
         "name": image.name,
@@ -68,11 +70,9 @@ def _shown(image: Any) -> dict[str, Any]:
         "container_format": image.container_format,
         "checksums": {
             (image.hash_algo or "none"): image.hash_value,
-            "sha256": (image.properties or {}).get(SHA256_PROPERTY),
+            "sha256": properties.get(SHA256_PROPERTY),
         },
-        "properties": {
-            key: value for key, value in (image.properties or {}).items() if "." not in key
-        },
+        "properties": {k: v for k, v in properties.items() if not k.startswith("owner_specified.")},
         **{key: getattr(image, key) for key in MANAGED},
     }
 
@@ -95,10 +95,8 @@ def images(name: str, cloud: str = "admin") -> list[dict[str, Any]]:
     :raises CommandExecutionError: the API cannot be asked
     """
     conn = __salt__["openstack_api.connection"](cloud)
-    try:
+    with _spoken(f"look up image {name!r}"):
         return [_shown(item) for item in conn.image.images(name=name, sort="created_at:desc")]
-    except _sdk_errors() as err:
-        raise _failed(f"look up image {name!r}", err) from None
 
 
 def matches(image: Mapping[str, Any], checksum: str) -> bool:
@@ -170,8 +168,7 @@ def publish(
     conn = __salt__["openstack_api.connection"](cloud)
     given = dict(fields)
     meta = {**given.pop("properties", {}), **{k: given.pop(k) for k in MANAGED if k in given}}
-    made = None
-    try:
+    with _spoken(f"upload image {name!r}"):
         made = conn.image.create_image(
             name,
             filename=path,
@@ -182,25 +179,21 @@ def publish(
             **given,
         )
         made = conn.image.get_image(made)
-        if made.status != "active" or made.hash_value != sums["sha512"].hexdigest():
-            raise CommandExecutionError(
-                f"Image {name!r} reads back as {made.status} with {made.hash_algo}"
-                f" {made.hash_value}, not active with sha512 {sums['sha512'].hexdigest()}"
-            )
+    if made.status != "active" or made.hash_value != sums["sha512"].hexdigest():
+        with _spoken(f"remove the failed upload of image {name!r}"):
+            conn.image.update_image(made, is_protected=False)
+            conn.image.delete_image(made)
+        raise CommandExecutionError(
+            f"Image {name!r} read back as {made.status} with {made.hash_algo} {made.hash_value},"
+            f" not active with sha512 {sums['sha512'].hexdigest()}; it was removed again"
+        )
+    with _spoken(f"hide the images that the new {name!r} replaces"):
         for old in replaces:
             image = conn.image.get_image(old)
             if image.status == "queued":
                 conn.image.delete_image(image)
             else:
                 conn.image.update_image(image, is_hidden=True)
-    except (CommandExecutionError, *_sdk_errors()) as err:
-        if made is not None and not isinstance(err, CommandExecutionError):
-            raise _failed(f"hide the images that {name!r} replaces", err) from None
-        if made is not None:
-            conn.image.update_image(made, is_protected=False)
-            conn.image.delete_image(made)
-            raise
-        raise _failed(f"upload image {name!r}", err) from None
     return _shown(made)
 
 
@@ -225,10 +218,8 @@ def update(image_id: str, fields: Mapping[str, Any], cloud: str = "admin") -> di
     """
     conn = __salt__["openstack_api.connection"](cloud)
     given = dict(fields)
-    try:
+    with _spoken(f"update image {image_id}"):
         return _shown(conn.image.update_image(image_id, **given.pop("properties", {}), **given))
-    except _sdk_errors() as err:
-        raise _failed(f"update image {image_id}", err) from None
 
 
 def delete(image_id: str, cloud: str = "admin") -> bool:
@@ -249,8 +240,6 @@ def delete(image_id: str, cloud: str = "admin") -> bool:
     :raises CommandExecutionError: the API refuses
     """
     conn = __salt__["openstack_api.connection"](cloud)
-    try:
+    with _spoken(f"delete image {image_id}"):
         conn.image.delete_image(image_id)
-    except _sdk_errors() as err:
-        raise _failed(f"delete image {image_id}", err) from None
     return True

@@ -12,12 +12,13 @@ The calls are those of the execution modules ``openstack_api`` and ``openstack_i
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     __opts__: dict[str, Any]
     __pillar__: dict[str, Any]
@@ -44,8 +45,7 @@ def _state(func: Callable[..., State]) -> Callable[..., State]:
         try:
             return func(name, *args, **kwargs)
         except (CommandExecutionError, SaltInvocationError) as err:
-            info = getattr(err, "info", None)
-            if __opts__["test"] and isinstance(info, dict) and info.get("pending"):
+            if __opts__["test"] and getattr(err, "pending", False):
                 changes = {name: {"old": "unknown", "new": "as asked"}}
                 return _ret(name, None, f"It would be looked at then. Now: {err}.", changes)
             return _ret(name, False, f"{str(err).rstrip('.')}.")
@@ -63,18 +63,19 @@ def _secret(value: str | None, pillar_key: str | None) -> str | None:
         return value
     found: Any = __pillar__
     for part in pillar_key.split(":"):
-        found = found.get(part) if isinstance(found, dict) else None
+        found = found.get(part) if isinstance(found, Mapping) else None
     if not isinstance(found, str) or not found:
         raise SaltInvocationError(f"The pillar has no text at {pillar_key}")
     return found
 
 
 def _differences(before: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    # Keystone shows an unset text as None or "", depending on the kind.
+    held = before or {}
     return {
-        key: {"old": (before or {}).get(key), "new": value}
+        key: {"old": held.get(key), "new": value}
         for key, value in wanted.items()
-        if ((before or {}).get(key) or "") != (value if value is not None else "")
+        # Keystone shows an unset text as None or "", depending on the kind
+        if held.get(key) != value and not (value == "" and held.get(key) is None)
     }
 
 
@@ -272,10 +273,11 @@ def user_present(
         where = {"name": default_project, "domain": domain}
         project = __salt__["openstack_identity.find"]("project", where, cloud=cloud)
         if project is None:
-            raise CommandExecutionError(
-                f"There is no project {default_project!r} (domain {domain}), default of {name!r}",
-                info={"pending": True},
+            error = CommandExecutionError(
+                f"There is no project {default_project!r} (domain {domain}), default of {name!r}"
             )
+            error.pending = True
+            raise error
         project_id = project["id"]
     fields = {
         "email": email,

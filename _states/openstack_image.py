@@ -31,8 +31,7 @@ def _ret(name: str, result: bool | None, comment: str, changes: Any = None) -> d
 
 def _failure(name: str, err: Exception) -> dict[str, Any]:
     """In test mode, what an earlier step of the same run would cure is a prediction."""
-    info = getattr(err, "info", None)
-    if __opts__["test"] and isinstance(info, dict) and info.get("pending"):
+    if __opts__["test"] and getattr(err, "pending", False):
         changes = {name: {"old": "unknown", "new": "as asked"}}
         return _ret(name, None, f"It would be looked at then. Now: {err}.", changes)
     return _ret(name, False, f"{str(err).rstrip('.')}.")

@@ -23,7 +23,7 @@ openstack-resources-reachable:
     - require:
       - file: openstack-resources-clouds
 
-{%- for kind in ["domain", "role", "project", "user"] %}
+{%- for kind in ["domain", "role", "project", "user", "service"] %}
 {%- for label, given in resources[kind] | dictsort %}
 {%- set keep = given.get("ensure", "present") == "present" %}
 
@@ -53,23 +53,6 @@ openstack-resources-role_assignment-{{ label }}:
     - {{ field }}: {{ given[field] | json }}
     {%- endfor %}
     - assigned: {{ (given.get("ensure", "present") == "present") | json }}
-    - cloud: {{ resources.cloud | json }}
-    - require:
-      - openstack_api: openstack-resources-reachable
-{%- endfor %}
-
-{%- for label, given in resources.service | dictsort %}
-{%- set keep = given.get("ensure", "present") == "present" %}
-
-openstack-resources-service-{{ label }}:
-  {{ "openstack_identity.service_present" if keep else "openstack_identity.absent" }}:
-    - name: {{ given.get("name", label) | json }}
-    {%- for field in (simple.service if keep else []) if field in given %}
-    - {{ field }}: {{ given[field] | json }}
-    {%- endfor %}
-    {%- if not keep %}
-    - kind: service
-    {%- endif %}
     - cloud: {{ resources.cloud | json }}
     - require:
       - openstack_api: openstack-resources-reachable

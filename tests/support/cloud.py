@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -60,7 +61,8 @@ key_repository = {home}/fernet
 [credential]
 key_repository = {home}/credential
 [cache]
-enabled = false
+enabled = true
+backend = dogpile.cache.memory
 [identity]
 password_hash_algorithm = bcrypt
 password_hash_rounds = 4
@@ -217,6 +219,10 @@ def _prepare(service: str, home: Path, **values: str) -> None:
         manage = [str(venv / f"bin/{service}-manage"), "--config-file", str(config)]
         for words in _FILL[service]:
             run([*manage, *words], what=f"filling the database of {service}")
+        with sqlite3.connect(database) as connection:
+            # Keystone reads in one session while it commits in another: only this allows it
+            connection.execute("PRAGMA journal_mode=WAL")
+        connection.close()
         shutil.copy(database, kept)
 
 
