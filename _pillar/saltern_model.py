@@ -63,6 +63,8 @@ def ext_pillar(minion_id, pillar, path, keystore=None, gpg_home=None, on_error="
     try:
         if on_error not in ("raise", "deny"):
             raise SalternError(f"on_error must be raise or deny, not {on_error!r}")
+        if _is_master(serve, path, minion_id, options):
+            return {}
         return serve.pillar(
             path,
             minion_id,
@@ -77,6 +79,21 @@ def ext_pillar(minion_id, pillar, path, keystore=None, gpg_home=None, on_error="
         log.error("saltern_model: no pillar for %s", minion_id, exc_info=True)
         sentence = f"internal error ({type(err).__name__}), see the master's log"
     return _fail(on_error, sentence)
+
+
+def _is_master(serve, path, minion_id, options):
+    """
+    Whether this is a master that runs an orchestration: Salt calls it ``<id>_master``. What it
+    needs it reads itself; it is served nothing.
+    """
+    node_id, suffix, rest = minion_id.rpartition("_master")
+    if rest or not suffix:
+        return False
+    try:
+        roles = serve.top(path, node_id, options=options)
+    except Exception:  # told when the id itself is looked up
+        return False
+    return any("salt.master" in applications for applications in roles.values())
 
 
 def _fail(on_error, sentence):

@@ -22,7 +22,7 @@ def __virtual__():
     return __virtualname__
 
 
-def _called(name, function, **kwargs):
+def _called(name, function, /, **kwargs):
     """Call a runner function; shape its answer as a state's return."""
     ret = {"name": name, "changes": {}, "result": False, "comment": ""}
     kwargs = {key: value for key, value in kwargs.items() if value is not None}
