@@ -13,6 +13,9 @@ STATE_KEY = "_|-"
 #: How much of a comment or of an error text fits a sentence.
 LONGEST = 600
 
+#: Begins the text of a Python exception that Salt passes on.
+TRACEBACK = "Traceback (most recent call last):"
+
 #: Comments of states that only failed because another one did (salt/state.py).
 REQUISITE_FAILED = "One or more requisite failed"
 
@@ -39,6 +42,19 @@ def clip(text: str) -> str:
     """Put a text on one line of bearable length."""
     line = " ".join(str(text).split()).rstrip(".")
     return line if len(line) <= LONGEST else line[: LONGEST - 4] + " ..."
+
+
+def explain(data: Any, retcode: int) -> str:
+    """Say in one line what a function that failed returned; of a traceback only its end."""
+    if isinstance(data, bool | None) or not data:
+        return f"returned code {retcode}"
+    if isinstance(data, list | tuple):
+        return "; ".join(clip(item) for item in data)
+    text = str(data)
+    if TRACEBACK in text:
+        head, _, rest = text.partition(TRACEBACK)
+        text = f"{head.strip()} {rest.strip().splitlines()[-1]}"
+    return clip(text)
 
 
 def failed_states(data: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -89,11 +105,7 @@ def judge(node: str, data: Any, retcode: int, jid: str = "") -> Return:
             return Return(node, False, data, retcode, False, jid, sentence)
         return Return(node, True, data, 0, False, jid)
     if retcode:
-        if isinstance(data, list | tuple):
-            text = "; ".join(clip(item) for item in data)
-        else:
-            text = "" if data in (None, False, {}) else str(data)
-        sentence = f"{node}: {clip(text) or f'returned code {retcode}'}."
+        sentence = f"{node}: {explain(data, retcode)}."
         return Return(node, False, data, retcode, False, jid, sentence)
     return Return(node, True, data, 0, False, jid)
 

@@ -78,6 +78,15 @@ DRAGGED = {
         ),
         ("'x.y' is not available.", 254, "ctl01.x: 'x.y' is not available."),
         (False, 1, "ctl01.x: returned code 1."),
+        (True, 3, "ctl01.x: returned code 3."),
+        (
+            (
+                "The minion function caused an exception: Traceback (most recent call last):\n"
+                '  File "a.py", line 1, in b\n    c()\nValueError: it broke\n'
+            ),
+            1,
+            "ctl01.x: The minion function caused an exception: ValueError: it broke.",
+        ),
         ({"result": False}, 1, "ctl01.x: {'result': False}."),
     ],
 )

@@ -1,0 +1,156 @@
+"""A real master and two real minions on this machine, with a small cluster in the model.
+
+The daemons are started once per session. What the tests' own site adds is in ``site/``: a model,
+its formulas, runner functions and one execution module that only the file server has.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from saltern.adapters.gpg import Gpg
+from saltern.model import Inventory, secrets
+from tests.support import TREE
+
+SITE = Path(__file__).with_name("site")
+CLUSTER = "trial"
+NODES = ("app01.trial.test", "app02.trial.test")
+
+#: the daemons' own debug log would be most of their work
+QUIET = {"log_level_logfile": "warning"}
+
+
+class Trial:
+    """Where the session's site lies, and how its switches are set."""
+
+    def __init__(self, root: Path, port: int) -> None:
+        self.root = root
+        self.model = root / "model"
+        self.work = root / "work"
+        self.artifacts = root / "artifacts"
+        self.gpg_home = root / "gpg"
+        self.port = port
+
+    def build(self) -> None:
+        """Copy the model, add the nodes of this session, generate the secrets."""
+        for path in (self.work, self.artifacts):
+            path.mkdir(parents=True)
+        shutil.copytree(SITE / "model", self.model)
+        nodes = self.model / "nodes" / CLUSTER
+        nodes.mkdir(parents=True)
+        for node in NODES:
+            name = node.split(".")[0]
+            host = {"name": name, "fqdn": node, "address": "127.0.0.1"}
+            param = {"directory": str(self.work), "port": self.port}
+            data = {
+                "classes": [f"cluster.{CLUSTER}"],
+                "parameters": {"host": host, "_param": param},
+            }
+            (nodes / f"{node}.yml").write_text(yaml.safe_dump(data))
+        gpg = Gpg(self.gpg_home)
+        key = gpg.create_key("trial master")
+        secrets.init(Inventory(self.model), CLUSTER, lambda text: gpg.encrypt(text, [key]))
+
+    def reset(self) -> None:
+        """As before the first deployment."""
+        shutil.rmtree(self.work)
+        self.work.mkdir()
+
+    def switch(self, name: str) -> Path:
+        """Set a switch that a formula or a runner of the site looks at."""
+        path = self.work / name
+        path.touch()
+        return path
+
+
+@pytest.fixture(scope="session")
+def trial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
+    """The site, with a port that something listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        site = Trial(tmp_path_factory.mktemp("trial"), listener.getsockname()[1])
+        site.build()
+        yield site
+    Gpg(site.gpg_home).stop_agent()
+
+
+@pytest.fixture(scope="session")
+def salt_factories_config() -> Iterator[dict[str, Any]]:
+    """A root of our own, short enough for the names of sockets; time for slow machines."""
+    with tempfile.TemporaryDirectory(prefix="saltern-") as root:
+        yield {"root_dir": Path(root), "start_timeout": 120}
+
+
+@pytest.fixture(scope="session")
+def master(salt_factories: Any, trial: Trial) -> Iterator[Any]:
+    """The master; loads the suite from the checkout."""
+    fileserver = trial.root / "fileserver"
+    fileserver.mkdir()
+    (fileserver / "_modules").mkdir()
+    for path in (*TREE.glob("_modules/*.py"), *SITE.glob("fileserver/_modules/*.py")):
+        if path.name != "__init__.py":
+            (fileserver / "_modules" / path.name).symlink_to(path)
+    (fileserver / "_states").symlink_to(TREE / "_states")
+    factory = salt_factories.salt_master_daemon(
+        "trial_master",
+        overrides={
+            "module_dirs": [str(TREE), str(SITE)],
+            "file_roots": {
+                "base": [str(fileserver), str(SITE / "formulas"), str(TREE / "orchestrate")]
+            },
+            "ext_pillar": [
+                {"saltern_model": {"path": str(trial.model), "gpg_home": str(trial.gpg_home)}}
+            ],
+            "saltern": {
+                "cluster": CLUSTER,
+                "model": str(trial.model),
+                "artifacts": str(trial.artifacts),
+            },
+            "trial_directory": str(trial.work),
+            "timeout": 15,
+            **QUIET,
+        },
+    )
+    with factory.started():
+        yield factory
+
+
+@pytest.fixture(scope="session")
+def minions(master: Any) -> Iterator[dict[str, Any]]:
+    """The minions by id; they have nothing of this suite but what the master gives them."""
+    factories = {node: master.salt_minion_daemon(node, overrides=QUIET) for node in NODES}
+    first, second = factories.values()
+    with first.started(), second.started():
+        yield factories
+
+
+@pytest.fixture(scope="session")
+def stranger(master: Any, minions: Any) -> Iterator[Any]:
+    """A minion with an accepted key that the model does not know."""
+    del minions
+    factory = master.salt_minion_daemon("stranger.trial.test", overrides=QUIET)
+    with factory.started():
+        yield factory
+
+
+@pytest.fixture
+def run(master: Any, minions: Any) -> Any:
+    """Run ``salt-run``."""
+    del minions
+    cli = master.salt_run_cli(timeout=180)
+    return cli.run
+
+
+@pytest.fixture
+def fresh(trial: Trial) -> Iterator[Trial]:
+    """The site before the first deployment."""
+    trial.reset()
+    yield trial
+    trial.reset()

@@ -1,0 +1,6 @@
+trial-base-file:
+  file.managed:
+    - name: {{ pillar.trial.base.directory }}/{{ grains.id }}/base
+    - contents: {{ pillar.trial.base.greeting }}
+    - makedirs: True
+    - mode: '0644'
