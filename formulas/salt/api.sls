@@ -1,6 +1,7 @@
 # salt-api: runner functions over HTTPS, for Jenkins and the portal.
 {%- from "salt/map.jinja" import settings with context %}
 {%- from "salt/restart.jinja" import daemon with context %}
+{%- set local = opts.get("file_client") == "local" %}
 include:
   - salt.master
 
@@ -18,8 +19,8 @@ salt-api-config:
     - mode: "0640"
     - require:
       - file: salt-master-directories
-    - watch_in:
-      - service: salt-master-service
+    - {{ "watch_in" if local else "onchanges_in" }}:
+      - {{ "service: salt-master-service" if local else "cmd: salt-master-restart" }}
 
 {%- set allowed = {} %}
 {%- set users = [] %}
@@ -27,6 +28,7 @@ salt-api-config:
 {%- do allowed.update({name: [{"@runner": user.allow}]}) %}
 {%- do users.append(name ~ ":" ~ salt["hashutil.digest"](user.password, "sha512")) %}
 {%- endfor %}
+{%- set permissions = {"external_auth": {"file": allowed}} %}
 
 # Hashes of long random passwords: the clear text is on no disk of this host.
 salt-api-users:
@@ -43,15 +45,15 @@ salt-api-users:
 salt-api-permissions:
   file.serialize:
     - name: /etc/salt/master.d/91-api-site.conf
-    - dataset: {{ {"external_auth": {"file": allowed}} | json }}
+    - dataset: {{ permissions | json }}
     - serializer: yaml
     - user: root
     - group: salt
     - mode: "0640"
     - require:
       - file: salt-master-directories
-    - watch_in:
-      - service: salt-master-service
+    - {{ "watch_in" if local else "onchanges_in" }}:
+      - {{ "service: salt-master-service" if local else "cmd: salt-master-restart" }}
 
 salt-api-log:
   file.managed:

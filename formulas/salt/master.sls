@@ -116,7 +116,8 @@ salt-master-config-{{ fragment }}:
     - require:
       - file: salt-master-directories
 {%- endfor %}
-{%- set site = salt["slsutil.merge"]({"saltern": {"cluster": master.cluster}} if master.cluster else {}, master.config) %}
+{%- set site = {"saltern": {"cluster": master.cluster}} if master.cluster else {} %}
+{%- set site = salt["slsutil.merge"](site, master.config) %}
 
 salt-master-site:
   {%- if site %}

@@ -26,7 +26,7 @@ salt-minion-config:
 salt-minion-masters:
   file.managed:
     - name: /etc/salt/minion.d/20-master.conf
-    - contents: "master: {{ masters | json | replace('"', '\\"') }}"
+    - contents: 'master: {{ masters[0] if masters | length == 1 else masters | json }}'
     - user: root
     - group: root
     - mode: "0644"

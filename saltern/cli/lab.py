@@ -23,8 +23,8 @@ MIB = 1024**2
 
 
 def labs() -> list[str]:
-    """Return the names of the labs that exist on this machine."""
-    return sorted(path.parent.name for path in (state_dir() / "labs").glob("*/lab.json"))
+    """Return the names of the labs that have anything on this machine."""
+    return sorted(path.name for path in (state_dir() / "labs").glob("[a-z]*") if path.is_dir())
 
 
 def chosen(lab: str | None) -> str:
@@ -50,6 +50,18 @@ option_lab = click.option(
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def lab() -> None:
     """Hosts of a lab: up, down, status, exec, logs, start, stop, scratch."""
+
+
+@lab.command()
+@click.argument("cluster")
+def up(cluster: str) -> None:
+    """Bring up the hosts of CLUSTER and its Salt master, and deploy nothing on them."""
+    from saltern.lab.bringup import bring_up
+
+    progress = Progress()
+    bring_up(cluster, progress)
+    progress.console.print(progress.table())
+    click.echo(f"look around: saltern lab exec --lab {cluster} cfg01 -- salt '*' test.ping")
 
 
 @lab.command()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 
 @dataclass
@@ -21,16 +22,18 @@ class Progress:
     console: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
     steps: list[tuple[str, float, bool]] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
+    _failed: bool = False
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Run one named step; its name and time are shown when it ends, also when it fails."""
         begin = time.monotonic()
         good = False
+        self._failed = False
         self.console.print(f"[dim]{self._clock()}[/] {name} …", soft_wrap=True)
         try:
             yield
-            good = True
+            good = not self._failed
         finally:
             taken = time.monotonic() - begin
             self.steps.append((name, taken, good))
@@ -38,9 +41,14 @@ class Progress:
             line = f"[dim]{self._clock()}[/] {name}: {mark} in {taken:.1f} s"
             self.console.print(line, soft_wrap=True)
 
+    def failed(self) -> None:
+        """Mark the current step as failed although nothing was raised."""
+        self._failed = True
+
     def note(self, text: str) -> None:
         """Show one line below the current step."""
-        self.console.print(f"[dim]{self._clock()}   {text}[/]", soft_wrap=True)
+        line = Text(f"{self._clock()}   {text}", style="dim")
+        self.console.print(line, soft_wrap=True)
 
     def _clock(self) -> str:
         seconds = int(time.monotonic() - self.started)
