@@ -1,0 +1,111 @@
+# Keystone: uWSGI on a unix socket; nginx on the same host speaks TLS for it.
+{%- from "keystone/config.jinja" import server, config, cached, cache_nodes with context %}
+{%- import "oslo/api.jinja" as api with context %}
+{%- if server.enabled %}
+{{ api.code("keystone", server) }}
+{%- for repository in ("fernet", "credential") %}
+keystone-server-{{ repository }}-keys:
+  {%- if server.keys_from == "pillar" %}
+  fernet_keys.deployed:
+    - pillar: keystone:server:keys:{{ repository }}
+  {%- else %}
+  fernet_keys.present:
+  {%- endif %}
+    - name: /etc/keystone/{{ repository }}-keys
+    - user: keystone
+    - require:
+      - file: keystone-server-directories
+    - require_in:
+      - service: keystone-server-service
+{% endfor %}
+keystone-server-config:
+  file.managed:
+    - name: /etc/keystone/keystone.conf
+    - source: salt://saltern/files/ini.jinja
+    - template: jinja
+    - context:
+        data: {{ config | json }}
+    - user: root
+    - group: keystone
+    - mode: "0640"
+    - show_changes: False
+    - require:
+      - file: keystone-server-directories
+{%- if cached %}
+
+# Keystone's memcached client knows no TLS: a tunnel per server, on sockets of its own, verifies
+# the servers for it. A server that hangs costs the client its time-out, once.
+keystone-server-cache-package:
+  pkg.installed:
+    - name: stunnel4
+
+keystone-server-cache-config:
+  file.managed:
+    - name: /etc/keystone/cache.conf
+    - source: salt://keystone/files/cache.conf.jinja
+    - template: jinja
+    - context:
+        cache: {{ server.cache | json }}
+        nodes: {{ cache_nodes | json }}
+    - user: root
+    - group: keystone
+    - mode: "0640"
+    - require:
+      - file: keystone-server-directories
+
+keystone-server-cache-unit:
+  file.managed:
+    - name: /etc/systemd/system/keystone-cache.service
+    - source: salt://keystone/files/keystone-cache.service
+    - user: root
+    - group: root
+    - mode: "0644"
+
+keystone-server-cache-service:
+  service.running:
+    - name: keystone-cache
+    - enable: True
+    - watch:
+      - pkg: keystone-server-cache-package
+      - file: keystone-server-cache-config
+      - file: keystone-server-cache-unit
+    - require_in:
+      - service: keystone-server-service
+{%- else %}
+
+keystone-server-cache-service:
+  service.dead:
+    - name: keystone-cache
+    - enable: False
+{%- endif %}
+{%- if server.source.engine != "container" %}
+{{ api.schema("keystone", server, "/etc/keystone/keystone.conf") }}
+
+keystone-server-bootstrap:
+  keystone_bootstrap.done:
+    - name: {{ server.bootstrap.username }}
+    - config: /etc/keystone/keystone.conf
+    - password_pillar: keystone:server:bootstrap:password
+    - project: {{ server.bootstrap.project }}
+    - region: {{ server.region }}
+    - url: {{ server.url | json }}
+    - user: keystone
+    - venv: {{ api.prefix("keystone", server) }}
+    - require:
+      - openstack_db: keystone-server-schema
+      - fernet_keys: keystone-server-fernet-keys
+      - fernet_keys: keystone-server-credential-keys
+    - require_in:
+      - service: keystone-server-service
+{%- endif %}
+{{ api.unit("keystone", server, [{"file": "keystone-server-config"}],
+            after=["keystone-cache.service"] if cached else [],
+            description="OpenStack Identity API (keystone)") }}
+{%- else %}
+{{ api.stopped("keystone") }}
+
+keystone-server-cache-service:
+  service.dead:
+    - name: keystone-cache
+    - enable: False
+{%- endif %}

@@ -1,0 +1,3 @@
+# Stops Placement and removes its configuration. Database and unpacked releases stay.
+{%- import "oslo/api.jinja" as api with context %}
+{{ api.clean("placement") }}

@@ -1,0 +1,2 @@
+include:
+  - placement.server
