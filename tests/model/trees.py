@@ -1,0 +1,83 @@
+"""Small inventories on disk, and Python reclass as the judge of what they mean."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from reclass import get_storage
+from reclass.core import Core
+from reclass.settings import Settings
+from reclass.storage.memcache_proxy import MemcacheProxy
+
+
+def write_tree(top: Path, files: Mapping[str, Any]) -> Path:
+    """Write ``path -> text or data``; ``classes`` and ``nodes`` always exist."""
+    for folder in ("classes", "nodes"):
+        (top / folder).mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        path = top / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False)
+        path.write_text(text, encoding="utf-8")
+    return top
+
+
+class OracleError(Exception):
+    """Python reclass refuses, or crashes on, the inventory."""
+
+
+def oracle(top: Path, node: str, **options: Any) -> dict[str, Any]:
+    """Return what kapicorp-reclass makes of a node, in the shape that :func:`ours` has."""
+    settings = Settings(options)
+    try:
+        files = get_storage(
+            "yaml_fs", str(top / "nodes"), str(top / "classes"), settings.compose_node_name
+        )
+        core = Core(MemcacheProxy(files), None, settings)
+        # it warns on stderr about references that were overwritten
+        with contextlib.redirect_stderr(io.StringIO()):
+            found = core.nodeinfo(node)
+    except (Exception, RecursionError) as err:
+        raise OracleError(f"{type(err).__name__}: {err}") from err
+    return {
+        key: found[key]
+        for key in ("parameters", "applications", "classes", "exports", "environment")
+    }
+
+
+def ours(top: Path, node: str, **options: Any) -> dict[str, Any]:
+    """Return what this project's engine makes of a node."""
+    from saltern.model import Inventory
+
+    compiled = Inventory(top, **options).node(node)
+    return {
+        "parameters": compiled.parameters,
+        "applications": compiled.applications,
+        "classes": compiled.classes,
+        "exports": compiled.exports,
+        "environment": compiled.environment,
+    }
+
+
+def comparable(found: dict[str, Any]) -> Any:
+    """Leave out the documented difference: ``short`` is the first label here, the last there."""
+    parameters = dict(found["parameters"])
+    automatic = parameters.get("_reclass_")
+    if isinstance(automatic, dict) and isinstance(automatic.get("name"), dict):
+        name = {key: value for key, value in automatic["name"].items() if key != "short"}
+        parameters["_reclass_"] = {**automatic, "name": name}
+    return typed({**found, "parameters": parameters})
+
+
+def typed(value: Any) -> Any:
+    """Make 1, True and 1.0 different, and the order of keys irrelevant."""
+    if isinstance(value, dict):
+        return {(type(key).__name__, key): typed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [typed(item) for item in value]
+    return (type(value).__name__, value)
