@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import pytest
@@ -41,11 +40,7 @@ def whole(on: On, names: list[str]) -> bool:
 
 def power_cut(cluster: Cluster, name: str) -> float:
     """Cut a host's power while tokens are asked for; return the longest outage in seconds."""
-    with cluster.tokens() as tokens:
-        time.sleep(5)
-        cluster.provider.stop(name, hard=True)
-        time.sleep(30)
-    return tokens.longest_outage()
+    return cluster.longest_outage(45, lambda: cluster.provider.stop(name, hard=True))
 
 
 @pytest.mark.parametrize(

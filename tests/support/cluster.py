@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from saltern.lab.cluster import last_json
 from saltern.lab.nspawn import NspawnProvider
 from saltern.lab.provider import Completed
 
-PROBE = Path(__file__).with_name("token_probe.py")
 #: Python with the Salt venv's packages
 PYTHON = "/opt/salt/bin/python"
 
@@ -60,38 +56,24 @@ class Cluster:
         done = self.run(self.master, "salt-run", "--out=json", *argv, check=False)
         return done.returncode, last_json(done.stdout), done.stdout + done.stderr
 
-    @contextmanager
-    def tokens(self) -> Iterator[Tokens]:
-        """Ask for a token through the virtual address, again and again, while the body runs."""
-        command = self.provider.command(self.master, [PYTHON, "-u", "-c", PROBE.read_text()])
+    def longest_outage(self, seconds: float, disturb: Callable[[], None]) -> float:
+        """Ask for tokens through the virtual address while something happens.
+
+        :param seconds: how long to ask
+        :param disturb: called once tokens were issued for some seconds
+        :returns: longest time without a new token, in seconds
+        """
+        probe = [PYTHON, "-m", "saltern.sanity.probe", "--cloud=admin", f"--seconds={seconds}"]
+        command = self.provider.command(self.master, [*probe, "--interval=0.25"])
         pipe = subprocess.PIPE
-        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
-            tokens = Tokens()
-            try:
-                yield tokens
-            finally:
-                # the end of its input stops the probe: a signal would stop only its wrapper
-                output, tokens.problem = process.communicate(timeout=60)
-                tokens.read(output.splitlines())
-
-
-class Tokens:
-    """What the probe saw: ``(time, issued, detail)`` per request, on the machine's clock."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[float, bool, str]] = []
-        self.problem = ""
-
-    def read(self, lines: Sequence[str]) -> None:
-        """Take over the probe's lines."""
-        self.seen = [tuple(json.loads(line)) for line in lines]
-
-    def longest_outage(self) -> float:
-        """Seconds of the longest stretch between two tokens that were issued."""
-        issued = [moment for moment, good, _ in self.seen if good]
-        assert len(issued) > 1, f"no tokens at all: {self.seen[:3]} {self.problem}"
-        last = max(moment for moment, _, _ in self.seen)
-        return max(b - a for a, b in zip(issued, [*issued[1:], last], strict=True))
+        with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+            time.sleep(8)
+            disturb()
+            output, errors = process.communicate(timeout=seconds + 60)
+        seen = last_json(output)
+        assert seen, errors
+        assert seen["requests"] > seen["failures"], seen
+        return float(seen["longest_gap"])
 
 
 def eventually(check: Callable[[], bool], seconds: float, interval: float = 1.0) -> bool:
