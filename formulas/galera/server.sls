@@ -25,6 +25,7 @@
         "port": server.port,
         "skip_name_resolve": "ON",
         "max_connections": server.max_connections,
+        "open_files_limit": 16384,
         "character_set_server": "utf8mb4",
         "default_storage_engine": "InnoDB",
         "innodb_buffer_pool_size": server.buffer_pool,
