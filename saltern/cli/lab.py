@@ -119,7 +119,9 @@ def logs(lab: str | None, host: str, lines: int, unit: str) -> None:
 def start(lab: str | None, hosts: tuple[str, ...]) -> None:
     """Start HOSTS (all of the lab when none is named); their disks are as they were."""
     provider = NspawnProvider(chosen(lab))
-    for host in hosts or tuple(provider.specs()):
+    if not hosts:
+        provider.start_all()
+    for host in hosts:
         provider.start(host)
 
 

@@ -47,5 +47,6 @@ def bring_up(cluster: str, progress: Progress) -> ClusterLab:
     with progress.step("Salt master"):
         lab.configure_master()
     with progress.step("minions"):
+        lab.start_minions()
         lab.wait_minions()
     return lab

@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +237,16 @@ salt-call --config-dir "$dir" --local --out=json --out-indent=-1 state.apply "$@
 
     # -- the bus -------------------------------------------------------------------------
 
+    def start_minions(self) -> None:
+        """Start the minions that do not run, and have them start at boot from now on.
+
+        Not before the master is there: a minion that finds none waits long before it asks again.
+        """
+        start = "systemctl is-active -q salt-minion || systemctl enable -q --now salt-minion"
+        names = [str(fact["name"]) for fact in self.facts.values()]
+        with ThreadPoolExecutor(max_workers=len(names)) as pool:
+            list(pool.map(lambda name: self.provider.exec(name, ["sh", "-c", start]), names))
+
     def wait_minions(self) -> None:
         """Return when every minion has answered the master.
 
@@ -301,11 +312,6 @@ def seed_minion_config(root: Path, minion_id: str, masters: Sequence[str]) -> No
     (salt / "minion_id").write_text(f"{minion_id}\n", encoding="utf-8")
     (salt / "minion.d/10-saltern.conf").write_text(recipe.data("minion.conf"), encoding="utf-8")
     (salt / "minion.d/20-master.conf").write_text(masters_line(masters), encoding="utf-8")
-    wants = root / "etc/systemd/system/multi-user.target.wants"
-    wants.mkdir(parents=True, exist_ok=True)
-    link = wants / "salt-minion.service"
-    link.unlink(missing_ok=True)
-    link.symlink_to("/etc/systemd/system/salt-minion.service")
 
 
 def copy_key_ring(source: Path, target: Path) -> None:

@@ -272,6 +272,20 @@ class NspawnProvider:
             self._switch()
             self._bring_up(spec, self.specs(), None)
 
+    def start_all(self) -> None:
+        """Start every host of the lab that is stopped, all at the same time.
+
+        :raises LabError: one does not boot
+        """
+        with self._lock():
+            sysctl.raise_limits()
+            self._switch()
+            everyone = self.specs()
+            self._each(
+                [spec for spec in everyone.values() if not self.leader(spec.name)],
+                lambda spec: self._bring_up(spec, everyone, None),
+            )
+
     def stop(self, name: str, hard: bool = False) -> None:
         """Stop one host in order, or cut its power.
 
