@@ -28,7 +28,7 @@ salt-api-config:
 {%- do allowed.update({name: [{"@runner": user.allow}]}) %}
 {%- do users.append(name ~ ":" ~ salt["hashutil.digest"](user.password, "sha512")) %}
 {%- endfor %}
-{%- set permissions = {"external_auth": {"file": allowed}} %}
+{%- set permissions = {"external_auth": {"file": allowed} } %}
 
 # Hashes of long random passwords: the clear text is on no disk of this host.
 salt-api-users:

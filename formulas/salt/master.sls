@@ -116,7 +116,7 @@ salt-master-config-{{ fragment }}:
     - require:
       - file: salt-master-directories
 {%- endfor %}
-{%- set site = {"saltern": {"cluster": master.cluster}} if master.cluster else {} %}
+{%- set site = {"saltern": {"cluster": master.cluster} } if master.cluster else {} %}
 {%- set site = salt["slsutil.merge"](site, master.config) %}
 
 salt-master-site:
