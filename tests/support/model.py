@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
+import json
 import shutil
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from saltern.artifact import catalogue, pins
+from saltern.artifact.build import Manifest
 from saltern.model import Inventory, nodes, secrets, serve
 from saltern.model.cluster import compile_cluster
 from tests.support import TREE
@@ -38,9 +40,7 @@ def prepare(target: Path, cluster: str = CLUSTER) -> Path:
     (target / "nodes").mkdir()
     nodes.write(Inventory(target), cluster)
     secrets.init(Inventory(target), cluster, clear)
-    (target / "classes/cluster" / cluster / "artifacts.yml").write_text(
-        yaml.safe_dump({"parameters": artifacts()})
-    )
+    pins.write_class(target, cluster, manifests())
     for role, repositories in KEY_REPOSITORIES.items():
         for number, repository in enumerate(repositories):
             folder = target / "keys" / role / repository
@@ -51,9 +51,29 @@ def prepare(target: Path, cluster: str = CLUSTER) -> Path:
     return target
 
 
-def artifacts() -> dict[str, Any]:
-    """Parameters of the generated class ``cluster.<name>.artifacts``."""
-    return {}
+def manifests() -> list[Manifest]:
+    """What a build of every service of the catalogue would leave, with made-up checksums."""
+    return [
+        Manifest(
+            product=service.product,
+            release=service.release,
+            name=service.name,
+            role=service.role,
+            version=service.version,
+            python=service.python,
+            suite="bookworm",
+            wsgi=service.wsgi,
+            database=json.loads(json.dumps(asdict(service.database))),
+            file=f"{service.product}/{service.release}/{service.name}.tar.zst",
+            sha256="0" * 64,
+            size=1,
+            lock="0" * 64,
+            recipe="0" * 64,
+            built="2025-01-01T00:00:00+00:00",
+        )
+        for release in catalogue.releases("openstack")
+        for service in catalogue.services("openstack", release)
+    ]
 
 
 @lru_cache
