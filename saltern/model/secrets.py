@@ -36,7 +36,8 @@ class Spec:
 
 #: kind -> (alphabet, default length, shortest length)
 KINDS = {
-    "password": (string.ascii_letters + string.digits, 32, 12),
+    # eight characters are all that VRRP takes
+    "password": (string.ascii_letters + string.digits, 32, 8),
     "hex": ("0123456789abcdef", 32, 16),
     # what `erl` itself writes: upper-case letters
     "erlang_cookie": (string.ascii_uppercase, 20, 20),
