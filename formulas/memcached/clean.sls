@@ -1,16 +1,13 @@
-# Takes memcached out of service and removes its configuration; the package stays.
+# Stops memcached and removes its configuration; the package stays.
 {%- from "memcached/map.jinja" import memcached with context %}
-{%- set server = memcached.server %}
 memcached-clean-service:
   service.dead:
-    - name: {{ server.unit }}
+    - name: {{ memcached.server.unit }}
     - enable: False
 
-memcached-clean-files:
+memcached-clean-unit:
   file.absent:
-    - names:
-      - /etc/systemd/system/{{ server.unit }}.service.d/memcached.conf
-      - /etc/memcached.certificate.sha256
+    - name: /etc/systemd/system/{{ memcached.server.unit }}.service.d/saltern.conf
     - require:
       - service: memcached-clean-service
 
@@ -18,4 +15,4 @@ memcached-clean-reload:
   module.run:
     - service.systemctl_reload: []
     - onchanges:
-      - file: memcached-clean-files
+      - file: memcached-clean-unit

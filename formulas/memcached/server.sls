@@ -1,33 +1,24 @@
-# memcached that speaks TLS only, on the host's own address.
+# A memcached server that speaks TLS only, on the host's own address.
 {%- from "memcached/map.jinja" import memcached with context %}
 {%- from "saltern/host.jinja" import host with context %}
 {%- set server = memcached.server %}
 {%- if server.enabled %}
 memcached-server-package:
   pkg.installed:
-    - pkgs: {{ server.packages | json }}
+    - name: {{ server.package }}
 
 memcached-server-tls-group:
   group.present:
-    - name: {{ server.tls_group }}
+    - name: {{ server.tls.group }}
     - system: True
-
-memcached-server-config:
-  file.managed:
-    - name: /etc/memcached.conf
-    - contents:
-      - "# Managed by Salt. Not read: the options are in the unit, which starts the program without"
-      - "# root. See systemctl cat {{ server.unit }}."
-    - user: root
-    - group: root
-    - mode: "0644"
+    - addusers: [{{ server.user }}]
     - require:
       - pkg: memcached-server-package
 
 memcached-server-unit:
   file.managed:
-    - name: /etc/systemd/system/{{ server.unit }}.service.d/memcached.conf
-    - source: salt://memcached/files/memcached.conf.jinja
+    - name: /etc/systemd/system/{{ server.unit }}.service.d/saltern.conf
+    - source: salt://memcached/files/unit.conf.jinja
     - template: jinja
     - context:
         server: {{ server | json }}
@@ -43,23 +34,17 @@ memcached-server-reload:
     - onchanges:
       - file: memcached-server-unit
 
-memcached-server-certificate:
-  pki_host.stamp:
-    - name: /etc/memcached.certificate.sha256
-
-memcached-server-running:
+memcached-server-service:
   service.running:
     - name: {{ server.unit }}
     - enable: True
     - require:
-      - pkg: memcached-server-package
       - group: memcached-server-tls-group
       - module: memcached-server-reload
     - watch:
       - file: memcached-server-unit
-      - pki_host: memcached-server-certificate
 {%- else %}
-memcached-server-disabled:
+memcached-server-service:
   service.dead:
     - name: {{ server.unit }}
     - enable: False
