@@ -288,10 +288,7 @@ def _together(errors: Mapping[str, ModelError]) -> ModelError:
     groups: dict[tuple[str, str, str], list[str]] = {}
     for node_id, err in sorted(errors.items()):
         rest = err.where.removeprefix(f"node {node_id}").removeprefix(", ")
-        # the class chain starts with the node: leave it out to see what is common
-        sentence = err.sentence.replace(f"({node_id} -> ", "(").replace(f" ({node_id})", "")
-        rest = rest.replace(f"({node_id} -> ", "(").replace(f" ({node_id})", "")
-        groups.setdefault((rest, sentence, err.cure), []).append(node_id)
+        groups.setdefault((rest, err.sentence, err.cure), []).append(node_id)
     if len(groups) == 1 and len(errors) == 1:
         return next(iter(errors.values()))
     told = []

@@ -21,7 +21,7 @@ _SHOWN = 20
 _GENERATED = re.compile(r"^cluster\.(?P<cluster>[^.]+)\.(?P<what>secrets|artifacts)$")
 _CURES = {
     "secrets": "Run `saltern model secrets init --cluster {cluster}` to create it",
-    "artifacts": "Run `saltern artifact build` for the cluster to create it",
+    "artifacts": "Run `saltern artifact pin` with --cluster {cluster} to create it",
 }
 
 
@@ -229,7 +229,7 @@ class Inventory:
         if not setters:
             return f"key {key}"
         member = setters[-1]
-        return f"key {key} in {member.source.path} ({' -> '.join(member.chain)})"
+        return f"key {key} in {_via(member.source, member.chain)}"
 
     def _merge(self, own: Source, *, virtual: bool = False) -> Merged:
         environment = own.environment or self.options.default_environment
@@ -323,7 +323,7 @@ class _Walk:
             sentence = f"class name {written}: {err.sentence}"
         raise ModelError(
             sentence,
-            where=f"node {self.node.name}, {entry.path} ({' -> '.join(chain)}), key classes",
+            where=f"node {self.node.name}, {_via(entry, chain)}, key classes",
         )
 
     def _find(self, name: str, entry: Source, chain: tuple[str, ...]) -> Source | None:
@@ -334,13 +334,13 @@ class _Walk:
             except ModelError as err:
                 raise ModelError(
                     err.sentence,
-                    where=f"node {self.node.name}, {err.where} ({' -> '.join((*chain, name))})",
+                    where=f"node {self.node.name}, {err.where} ({' -> '.join((*chain[1:], name))})",
                     cure=err.cure,
                 ) from None
             if found.environment is not None and inventory.options.strict:
                 raise ModelError(
                     "environment has no effect in a class",
-                    where=f"node {self.node.name}, {found.path} ({' -> '.join((*chain, name))})",
+                    where=f"node {self.node.name}, {_via(found, (*chain, name))}",
                     cure="Set it in the node file",
                 )
             return found
@@ -352,7 +352,7 @@ class _Walk:
         generated = _GENERATED.match(name)
         raise ModelError(
             f"class {name} does not exist",
-            where=f"node {self.node.name}, {entry.path} ({' -> '.join(chain)}), key classes",
+            where=f"node {self.node.name}, {_via(entry, chain)}, key classes",
             cure=_CURES[generated["what"]].format(cluster=generated["cluster"])
             if generated
             else "",
@@ -371,6 +371,11 @@ class _Walk:
                 own.append(name)
         self.applications = [name for name in self.applications if name not in removed]
         self.applications.extend(name for name in own if name not in self.applications)
+
+
+def _via(entry: Source, chain: tuple[str, ...]) -> str:
+    """A file and the classes that lead to it; the chain starts with the node, named elsewhere."""
+    return f"{entry.path} ({' -> '.join(chain[1:])})" if len(chain) > 1 else entry.path
 
 
 def _setters(members: list[Member], path: tuple[str, ...]) -> list[Member]:

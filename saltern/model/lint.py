@@ -266,8 +266,7 @@ def _node(inventory: Inventory, node: CompiledNode, formulas: Path) -> Iterator[
     merged = inventory.merged(node.id)
 
     def finding(sentence: str, *path: str) -> Finding:
-        place = inventory.place(merged, path).replace(f"({node.id} -> ", "(")
-        return Finding(sentence, (node.id,), place)
+        return Finding(sentence, (node.id,), inventory.place(merged, path))
 
     for key, value in (node.pillar.get("_param") or {}).items():
         if PGP_MESSAGE.search(str(value)):
@@ -310,8 +309,7 @@ def _lifecycles(
                 continue
             for error in validator.iter_errors(entry):
                 path = ("lifecycle", role, *(str(part) for part in error.absolute_path))
-                place = inventory.place(merged, path).replace(f"({node.id} -> ", "(")
-                yield Finding(_say(error), (node.id,), place)
+                yield Finding(_say(error), (node.id,), inventory.place(merged, path))
             other, known = first.setdefault(role, (node.id, entry))
             for field in _COMMON:
                 if known.get(field) != entry.get(field):
