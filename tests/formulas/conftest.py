@@ -15,9 +15,21 @@ Pillars = dict[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
-def pillars(tmp_path_factory: pytest.TempPathFactory) -> Pillars:
+def model_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the model with everything that a deploy generates."""
+    return model.prepare(tmp_path_factory.mktemp("model") / "tree")
+
+
+@pytest.fixture(scope="session")
+def pillars(model_tree: Path) -> Pillars:
     """Node id -> pillar of the compiled example cluster."""
-    return model.served(model.prepare(tmp_path_factory.mktemp("model") / "tree"))
+    return model.served(model_tree)
+
+
+@pytest.fixture(scope="session")
+def clear_text(model_tree: Path) -> set[str]:
+    """Clear text of every secret and key of the example cluster."""
+    return model.clear_text(model_tree)
 
 
 @pytest.fixture(scope="session")

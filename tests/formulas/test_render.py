@@ -16,6 +16,9 @@ ROLES = [f"{service}.{role}" for service, role in formula_roles()]
 #: what Salt puts where a value was masked
 MASK = "**********"
 
+#: arguments of a file state that say what the file becomes
+CONTENT = ("fun", "source", "contents", "dataset", "context", "user", "group", "mode")
+
 GetRenderer = Callable[[str, str], Renderer]
 FindNode = Callable[[str], str]
 
@@ -49,6 +52,16 @@ def test_a_role_is_made_of_states_that_exist(rendered: tuple[Renderer, list[Low]
     assert not list(unmet(chunks))
 
 
+def contested(chunks: list[Low]) -> set[str]:
+    """Files that two states want to be different; two roles may ask for the same file alike."""
+    found: dict[str, list[Low]] = {}
+    for chunk in chunks:
+        if chunk["state"] == "file" and chunk["fun"] in ("managed", "serialize", "absent"):
+            what = {k: v for k, v in chunk.items() if k in CONTENT}
+            found.setdefault(chunk["name"], []).append(what)
+    return {name for name, wanted in found.items() if any(w != wanted[0] for w in wanted)}
+
+
 def test_ids_say_where_they_belong(rendered: tuple[Renderer, list[Low]]) -> None:
     """``<service>-<role>-<what>``: an id in a log leads to its formula."""
     _, chunks = rendered
@@ -59,11 +72,7 @@ def test_ids_say_where_they_belong(rendered: tuple[Renderer, list[Low]]) -> None
 
 def test_no_file_is_managed_twice(rendered: tuple[Renderer, list[Low]]) -> None:
     _, chunks = rendered
-    files = [
-        c["name"] for c in chunks
-        if c["state"] == "file" and c["fun"] in ("managed", "serialize", "symlink", "absent")
-    ]  # fmt: skip
-    assert not {name for name in files if files.count(name) > 1}
+    assert not contested(chunks)
 
 
 def test_nothing_is_masked_or_left_unrendered(
@@ -90,39 +99,31 @@ def test_sources_are_in_the_tree(rendered: tuple[Renderer, list[Low]]) -> None:
 
 
 def test_a_file_with_a_secret_is_guarded(
-    rendered: tuple[Renderer, list[Low]], tmp_path: Path
+    rendered: tuple[Renderer, list[Low]], clear_text: set[str], tmp_path: Path
 ) -> None:
     """Not world readable, and its difference is never shown."""
     made, chunks = rendered
-    clear = secret_values(made.pillar)
     for chunk in chunks:
         if chunk["state"] != "file" or chunk["fun"] not in ("managed", "serialize"):
             continue
         text = "\n".join(texts(chunk))
         if chunk.get("template"):
             text += made.template(chunk, tmp_path / "rendered")
-        if any(value in text for value in clear):
+        if any(value in text for value in clear_text):
             assert chunk.get("show_changes") is False, chunk["__id__"]
             assert str(chunk["mode"])[-1] == "0", chunk["__id__"]
 
 
-def secret_values(pillar: dict[str, object]) -> set[str]:
-    """Clear text of the secrets in a pillar: 20 characters or more under a telling key."""
-    found: set[str] = set()
-
-    def walk(data: object, telling: bool) -> None:
-        if isinstance(data, dict):
-            for key, value in data.items():
-                told = any(w in str(key) for w in ("password", "secret", "cookie", "keys"))
-                walk(value, telling or told)
-        elif isinstance(data, list):
-            for value in data:
-                walk(value, telling)
-        elif telling and isinstance(data, str) and len(data) >= 20 and " " not in data:
-            found.add(data)
-
-    walk(pillar, False)
-    return found
+def test_no_secret_is_on_a_command_line(
+    rendered: tuple[Renderer, list[Low]], clear_text: set[str]
+) -> None:
+    """Neither in the arguments of a program nor in what a state shows: its id and name."""
+    _, chunks = rendered
+    for chunk in chunks:
+        shown = [chunk["__id__"], str(chunk["name"])]
+        if chunk["state"] in ("cmd", "module"):
+            shown = list(texts(chunk))
+        assert not [value for value in clear_text if any(value in text for text in shown)]
 
 
 @pytest.mark.parametrize("node_name", ["cfg01", "inf01", "ctl01"])
@@ -134,5 +135,4 @@ def test_all_roles_of_a_node_render_together(
     made = renderer(node, "bookworm")
     chunks = made.low(*made.pillar["__reclass__"]["applications"])
     assert not list(unmet(chunks))
-    files = [c["name"] for c in chunks if c["state"] == "file" and c["fun"] == "managed"]
-    assert not {name for name in files if files.count(name) > 1}
+    assert not contested(chunks)

@@ -149,7 +149,7 @@ class Cloud:
 
     home: Path
     ports: dict[str, int] = field(default_factory=dict)
-    _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _running: dict[tuple[str, str], subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
     def urls(self) -> dict[str, str]:
@@ -159,38 +159,52 @@ class Cloud:
             for name, port in self.ports.items()
         }
 
-    def start(self, service: str) -> None:
-        """Start a service on its port and wait until it answers; at most 60 s."""
+    def start(self, service: str, address: str = "127.0.0.1", **environ: str) -> None:
+        """Start a service on its port and wait until it answers; at most 60 s.
+
+        Another ``address`` of loopback makes one more member of the service; ``environ`` may
+        give it a configuration of its own.
+        """
         venv = _environment(service)
         config, module, variable, is_file = _SERVERS[service]
         home = self.home / service
-        environ = clean_environment({variable: str(home / config if is_file else home)})
+        found = {variable: str(home / config if is_file else home), **environ}
         log = (home / "uwsgi.log").open("ab")
-        argv = [str(venv / "bin/uwsgi"), "--http-socket", f"127.0.0.1:{self.ports[service]}"]
+        argv = [str(venv / "bin/uwsgi"), "--http-socket", f"{address}:{self.ports[service]}"]
         argv += ["--module", f"{module}:application", "--home", str(venv), "--threads", "4"]
         argv += ["--add-header", "Connection: close", "--buffer-size", "65535", "--die-on-term"]
         argv += ["--need-app"]
-        self._running[service] = subprocess.Popen(
-            argv, env=environ, cwd=home, stdout=log, stderr=log, start_new_session=True
+        process = self._running[service, address] = subprocess.Popen(
+            argv,
+            env=clean_environment(found),
+            cwd=home,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
         log.close()
         deadline = time.monotonic() + 60
-        while not self._answers(service):
-            if self._running[service].poll() is not None or time.monotonic() > deadline:
+        while not self._answers(service, address):
+            if process.poll() is not None or time.monotonic() > deadline:
                 text = (home / "uwsgi.log").read_text(errors="replace")
                 raise RuntimeError(f"{service} did not start:\n{text[-3000:]}")
             time.sleep(0.2)
 
-    def stop(self, service: str) -> None:
+    def stop(self, service: str, address: str = "127.0.0.1") -> None:
         """Kill a service, as a power cut would."""
-        process = self._running.pop(service, None)
+        process = self._running.pop((service, address), None)
         if process is not None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
-    def _answers(self, service: str) -> bool:
+    def stop_all(self) -> None:
+        """Kill every service that runs."""
+        for service, address in list(self._running):
+            self.stop(service, address)
+
+    def _answers(self, service: str, address: str) -> bool:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[service]}/", timeout=20):
+            with urllib.request.urlopen(f"http://{address}:{self.ports[service]}/", timeout=20):
                 return True
         except urllib.error.HTTPError as answer:
             return answer.code < 500
@@ -246,5 +260,4 @@ def cloud(home: Path) -> Iterator[Cloud]:
         running.start("keystone")
         yield running
     finally:
-        for service in _SERVERS:
-            running.stop(service)
+        running.stop_all()

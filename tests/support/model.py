@@ -10,6 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from saltern.artifact import catalogue, pins
 from saltern.artifact.build import Manifest
 from saltern.model import Inventory, nodes, secrets, serve
@@ -83,3 +85,10 @@ def served(target: Path, cluster: str = CLUSTER) -> dict[str, dict[str, Any]]:
     return {
         node: serve.pillar(target, node, decrypt=clear, keystore=target / "keys") for node in ids
     }
+
+
+def clear_text(target: Path, cluster: str = CLUSTER) -> set[str]:
+    """Return the clear text of every secret and key of a prepared tree."""
+    stored = yaml.safe_load((target / "classes/cluster" / cluster / "secrets.yml").read_text())
+    keys = {path.read_text() for path in (target / "keys").rglob("*") if path.is_file()}
+    return keys | set(stored["parameters"]["_secret"].values())
