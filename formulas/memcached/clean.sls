@@ -1,13 +1,16 @@
-# Stops memcached and removes its configuration; the package stays.
+# Takes memcached out of service and removes its configuration; the package stays.
 {%- from "memcached/map.jinja" import memcached with context %}
+{%- set server = memcached.server %}
 memcached-clean-service:
   service.dead:
-    - name: {{ memcached.server.unit }}
+    - name: {{ server.unit }}
     - enable: False
 
-memcached-clean-unit:
+memcached-clean-files:
   file.absent:
-    - name: /etc/systemd/system/{{ memcached.server.unit }}.service.d/saltern.conf
+    - names:
+      - /etc/systemd/system/{{ server.unit }}.service.d/memcached.conf
+      - /etc/memcached.certificate.sha256
     - require:
       - service: memcached-clean-service
 
@@ -15,4 +18,4 @@ memcached-clean-reload:
   module.run:
     - service.systemctl_reload: []
     - onchanges:
-      - file: memcached-clean-unit
+      - file: memcached-clean-files

@@ -1,24 +1,33 @@
-# A memcached server that speaks TLS only, on the host's own address.
+# memcached that speaks TLS only, on the host's own address.
 {%- from "memcached/map.jinja" import memcached with context %}
 {%- from "saltern/host.jinja" import host with context %}
 {%- set server = memcached.server %}
 {%- if server.enabled %}
 memcached-server-package:
   pkg.installed:
-    - name: {{ server.package }}
+    - pkgs: {{ server.packages | json }}
 
 memcached-server-tls-group:
   group.present:
-    - name: {{ server.tls.group }}
+    - name: {{ server.tls_group }}
     - system: True
-    - addusers: [{{ server.user }}]
+
+memcached-server-config:
+  file.managed:
+    - name: /etc/memcached.conf
+    - contents:
+      - "# Managed by Salt. Not read: the options are in the unit, which starts the program without"
+      - "# root. See systemctl cat {{ server.unit }}."
+    - user: root
+    - group: root
+    - mode: "0644"
     - require:
       - pkg: memcached-server-package
 
 memcached-server-unit:
   file.managed:
-    - name: /etc/systemd/system/{{ server.unit }}.service.d/saltern.conf
-    - source: salt://memcached/files/unit.conf.jinja
+    - name: /etc/systemd/system/{{ server.unit }}.service.d/memcached.conf
+    - source: salt://memcached/files/memcached.conf.jinja
     - template: jinja
     - context:
         server: {{ server | json }}
@@ -34,17 +43,23 @@ memcached-server-reload:
     - onchanges:
       - file: memcached-server-unit
 
-memcached-server-service:
+memcached-server-certificate:
+  pki_host.stamp:
+    - name: /etc/memcached.certificate.sha256
+
+memcached-server-running:
   service.running:
     - name: {{ server.unit }}
     - enable: True
     - require:
+      - pkg: memcached-server-package
       - group: memcached-server-tls-group
       - module: memcached-server-reload
     - watch:
       - file: memcached-server-unit
+      - pki_host: memcached-server-certificate
 {%- else %}
-memcached-server-service:
+memcached-server-disabled:
   service.dead:
     - name: {{ server.unit }}
     - enable: False
