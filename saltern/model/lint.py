@@ -135,12 +135,20 @@ def violations(data: Any, schema: Mapping[str, Any]) -> Iterator[tuple[tuple[str
     validator = jsonschema.validators.validator_for(
         schema, default=jsonschema.Draft202012Validator
     )(schema)
-    for error in validator.iter_errors(data):
+    for error in _telling(validator.iter_errors(data)):
         encrypted = isinstance(error.instance, str) and PGP_MESSAGE.search(error.instance)
         if encrypted and error.validator in _ON_TEXT:
             continue
-        path = tuple(str(part) for part in error.absolute_path)
-        yield path, _say(error)
+        yield tuple(str(part) for part in error.absolute_path), _say(error)
+
+
+def _telling(errors: Iterable[jsonschema.ValidationError]) -> Iterator[jsonschema.ValidationError]:
+    """Leave out "fits none of the shapes" where another error of that key says why."""
+    found = list(errors)
+    told = {tuple(e.absolute_path) for e in found if e.validator not in ("oneOf", "anyOf")}
+    for error in found:
+        if error.validator not in ("oneOf", "anyOf") or tuple(error.absolute_path) not in told:
+            yield error
 
 
 def plain_secrets(data: Any, schema: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -191,13 +199,13 @@ def _write_only(
     if not isinstance(node, dict):
         node = {}
     inside = inside or bool(node.get("writeOnly"))
+    for key in ("allOf", "anyOf", "oneOf"):
+        for option in node.get(key, ()):
+            yield from _write_only(data, option, root, path, inside)
     if isinstance(data, str):
         if inside and data:
             yield path, data
         return
-    for key in ("allOf", "anyOf", "oneOf"):
-        for option in node.get(key, ()):
-            yield from _write_only(data, option, root, path, inside)
     if isinstance(data, dict):
         properties = node.get("properties", {})
         patterns = node.get("patternProperties", {})
@@ -307,7 +315,7 @@ def _lifecycles(
             if not isinstance(entry, dict):
                 yield Finding(f"role {role} declares no lifecycle", (node.id,))
                 continue
-            for error in validator.iter_errors(entry):
+            for error in _telling(validator.iter_errors(entry)):
                 path = ("lifecycle", role, *(str(part) for part in error.absolute_path))
                 yield Finding(_say(error), (node.id,), inventory.place(merged, path))
             other, known = first.setdefault(role, (node.id, entry))
