@@ -57,7 +57,6 @@ def run(cluster=None, data=False):
     return {
         "result": not failures,
         "comment": report.comment,
-        "changes": {},
         "failures": failures,
         "seconds": round(sum(row.seconds for row in report.rows), 1),
         "retcode": 1 if failures else 0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -148,7 +149,15 @@ class Context:
         return failed
 
 
+#: What urllib3 wraps around a reason.
+_WRAPPED = re.compile(
+    r": HTTPS?ConnectionPool\(.*\(Caused by \w+\((?P<quote>[\"'])(?P<why>.*)(?P=quote)\)+$"
+)
+_INNER = re.compile(r"^(?:<[^>]*>|HTTPS?Connection\([^)]*\)): ")
+
+
 def sentence(err: BaseException) -> str:
-    """Put an error on one line of bearable length."""
+    """Put an error on one line of bearable length, without a full stop."""
     text = " ".join(str(err).split()) or type(err).__name__
+    text = _WRAPPED.sub(lambda found: f": {_INNER.sub('', found['why'])}", text).rstrip(". ")
     return text if len(text) <= 300 else text[:296] + " ..."

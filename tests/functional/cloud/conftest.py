@@ -18,6 +18,14 @@ salt_config = pytest.importorskip("salt.config")
 pytest.importorskip("openstack")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_deferred_log() -> None:
+    """Salt keeps early log records for a handler that tests never set up."""
+    import salt._logging
+
+    salt._logging.shutdown_temp_handler()
+
+
 @pytest.fixture(scope="session")
 def bare_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """Keystone with an administrator and an empty catalogue."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import os
-import subprocess
-import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ import pytest
 
 from saltern.sanity.checks import CHECKS, Check
 from saltern.sanity.client import PREFIX, Context, Deadline
+from saltern.sanity.probe import cli, issuer, probe
 from saltern.sanity.run import Report, run
 from saltern.sanity.target import Credentials, Target
 from tests.functional.cloud.conftest import Minion, apply
-from tests.support import TREE
 from tests.support.cloud import ADMIN_PASSWORD, Cloud
 
 
@@ -85,6 +86,29 @@ def test_a_member_that_is_down_fails_its_own_row_only(aim: Target) -> None:
     ]  # fmt: skip
 
 
+def test_members_that_do_not_share_their_keys_fail(
+    aim: Target, served_cloud: Cloud, tmp_path: Path
+) -> None:
+    """A second Keystone on the same database: first with the same keys, then with its own."""
+    twin = "127.0.0.2"
+    tokens = [check for check in CHECKS if check.name == "token" and check.each]
+    both = {**aim.members, "keystone.server": ("127.0.0.1", twin)}
+    aim = dataclasses.replace(aim, members=both)
+    config = (served_cloud.home / "keystone/keystone.conf").read_text()
+    own = tmp_path / "keystone.conf"
+    (tmp_path / "fernet").mkdir(mode=0o700)
+    (tmp_path / "fernet/0").write_bytes(base64.urlsafe_b64encode(os.urandom(32)))
+    own.write_text(config.replace(f"{served_cloud.home}/keystone/fernet", str(tmp_path / "fernet")))
+    for environ, wanted in (({}, []), ({"OS_KEYSTONE_CONFIG_FILES": str(own)}, [False, False])):
+        served_cloud.start("keystone", twin, **environ)
+        try:
+            report = run(aim, tokens)
+        finally:
+            served_cloud.stop("keystone", twin)
+        assert [row.ok for row in report.rows if not row.ok] == wanted, report.table()
+    assert f"a token of {twin} is not accepted" in report.comment
+
+
 def test_a_service_that_is_down_fails_its_check_only(aim: Target, served_cloud: Cloud) -> None:
     served_cloud.stop("glance")
     try:
@@ -136,19 +160,37 @@ def test_the_next_run_removes_what_a_killed_one_left(aim: Target) -> None:
 def test_the_probe_sees_an_outage(
     aim: Target, served_cloud: Cloud, clouds_yaml: Callable[[Cloud], Path]
 ) -> None:
-    argv = [sys.executable, "-m", "saltern.sanity.probe", "--cloud", "admin", "--clouds-file"]
-    argv += [str(clouds_yaml(served_cloud)), "--seconds", "8", "--interval", "0.5"]
-    environ = {**os.environ, "PYTHONWARNINGS": "ignore"}
-    with subprocess.Popen(
-        argv, cwd=TREE, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        time.sleep(4)
-        served_cloud.stop("keystone")
+    issue = issuer(None, "admin", str(clouds_yaml(served_cloud)))
+    first = threading.Event()
+
+    def attempt() -> None:
+        issue()
+        first.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        watch = pool.submit(probe, attempt, 10.0, 0.3)
         try:
-            output, errors = process.communicate(timeout=40)
+            assert first.wait(10)
+            served_cloud.stop("keystone")
+            seen = watch.result(timeout=60)
         finally:
             served_cloud.start("keystone")
-    seen = json.loads(output)
-    assert seen["requests"] > seen["failures"] > 0, seen
-    assert seen["longest_gap"] >= 1, seen
-    assert ADMIN_PASSWORD not in output + errors
+    assert len(seen.failures) > 1
+    assert seen.longest_gap == pytest.approx(seen.seconds - seen.successes[-1])
+    assert "refused" in seen.last_error
+    assert ADMIN_PASSWORD not in str(seen.to_json())
+
+
+def test_the_probe_on_the_command_line(
+    aim: Target,
+    served_cloud: Cloud,
+    clouds_yaml: Callable[[Cloud], Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    argv = ["--cloud", "admin", "--clouds-file", str(clouds_yaml(served_cloud)), "--seconds", "1"]
+    assert cli(argv) == 0
+    seen = json.loads(capsys.readouterr().out)
+    assert seen["requests"] > seen["failures"] == 0
+    assert cli([*argv, "--url", "http://127.0.0.1:9/v3"]) == 0
+    seen = json.loads(capsys.readouterr().out)
+    assert seen["requests"] == seen["failures"] > 0

@@ -10,7 +10,15 @@ pytest.importorskip("openstack")
 
 from saltern.errors import PreflightError
 from saltern.sanity.checks import CHECKS, Check
-from saltern.sanity.client import LEFTOVER_AGE, PREFIX, CheckError, Context, Deadline, is_leftover
+from saltern.sanity.client import (
+    LEFTOVER_AGE,
+    PREFIX,
+    CheckError,
+    Context,
+    Deadline,
+    is_leftover,
+    sentence,
+)
 from saltern.sanity.run import Report, Row, planned, run
 from saltern.sanity.target import Target, target
 
@@ -200,3 +208,35 @@ def test_a_report() -> None:
     assert head.split() == ["ROLE", "CHECK", "WHERE", "RESULT", "SECONDS", "WHAT"]
     assert (first.index("ok"), second.index("FAILED")) == (head.index("RESULT"),) * 2
     assert report.data()[1]["ok"] is False
+
+
+#: What the SDK says when a name does not resolve, and when nobody listens.
+UNRESOLVED = (
+    "Unable to establish connection to http://ctl01:5000/v3: HTTPSConnectionPool(host='ctl01', "
+    'port=5000): Max retries exceeded with url: /v3 (Caused by NameResolutionError("HTTPS'
+    "Connection(host='ctl01', port=5000): Failed to resolve 'ctl01' ([Errno -2] Name or service "
+    'not known)"))'
+)
+REFUSED = (
+    "Unable to establish connection to http://127.0.0.1:9/v3: HTTPConnectionPool(host='127.0.0.1', "
+    "port=9): Max retries exceeded with url: /v3 (Caused by NewConnectionError('<urllib3.connection"
+    ".HTTPConnection object at 0x7f>: Failed to establish a new connection: [Errno 111] Connection "
+    "refused'))"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "begin", "end"),
+    [
+        (UNRESOLVED, "Unable to establish connection to http://ctl01:5000/v3: ", "not known)"),
+        (REFUSED, "Unable to establish connection to http://127.0.0.1:9/v3: ", "refused"),
+        ("Two\n  lines.", "Two lines", ""),
+        ("", "OSError", ""),
+    ],
+)
+def test_an_error_on_one_line(text: str, begin: str, end: str) -> None:
+    said = sentence(OSError(text))
+    assert said.startswith(begin)
+    assert said.endswith(end)
+    assert "Caused by" not in said
+    assert "object at" not in said
