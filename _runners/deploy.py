@@ -68,11 +68,11 @@ def stage(name, cluster=None, test=False, quiet=False):
         salt-run deploy.stage control cluster=demo-core test=True
     """
     site = Site.of(__opts__, cluster)
-    plan_ = load_plan(site.model, site.cluster, site.options)
     if name == "preflight":
-        return _preflight(site, plan_, test, quiet)
+        return _preflight(site, test, quiet)
     if name == "sanity":
         return _sanity(site, test)
+    plan_ = load_plan(site.model, site.cluster, site.options)
     # modules and states reach the minions with the first stage that needs them
     report = _runner(site, quiet).run(plan_.stage(name), test=test, sync=name == "foundation")
     return report.to_json()
@@ -122,8 +122,7 @@ def preflight(cluster=None, test=False, quiet=False):
 
         salt-run deploy.preflight
     """
-    site = Site.of(__opts__, cluster)
-    return _preflight(site, load_plan(site.model, site.cluster, site.options), test, quiet)
+    return _preflight(Site.of(__opts__, cluster), test, quiet)
 
 
 @salt_runner
@@ -148,18 +147,14 @@ def plan(cluster=None, data=False):
     return {"plan": plan_.to_json()} if data else stage_table(plan_)
 
 
-def _preflight(site, plan_, test, quiet):
+def _preflight(site, test, quiet):
     events = MasterEvents(__opts__, quiet=quiet)
-    nodes = plan_.nodes
-    hosts = f"{len(nodes)} hosts"
-    events.emit(
-        "deploy/preflight/begin",
-        {"cluster": site.cluster, "nodes": list(nodes)},
-        f"stage preflight ({hosts})",
-    )
+    events.emit("deploy/preflight/begin", {"cluster": site.cluster}, "stage preflight")
+    nodes = ()
     findings = checks.check_site(site.model, site.cluster, site.options, site.artifacts)
     # a broken site is refused before any minion is asked
     if not findings:
+        nodes = load_plan(site.model, site.cluster, site.options).nodes
         findings = checks.check_hosts(nodes, SaltBus(__opts__), WallClock(), sync=not test)
     ret = checks.report(findings, len(nodes))
     what = "fail" if findings else "end"

@@ -2,17 +2,93 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from saltern.errors import PreflightError
+from saltern.errors import ModelError, PreflightError
+from saltern.model import Inventory, lint
+from saltern.model.cluster import CompiledNode, compile_cluster
 from saltern.rollout.ports import Bus, Call, Clock, Return
 from saltern.rollout.run import CALL_TIMEOUT
+from saltern.rollout.stages import make_plan
 
 #: Seconds a minion has to answer the first ping; a host that just booted needs some.
 PING_TIMEOUT = 20.0
 #: Seconds by which a host's clock may differ: certificates, tokens and Galera need less.
 CLOCK_SKEW = 5.0
+
+#: What a role's artifact must be pinned by.
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def check_site(model: Path, cluster: str, options: Mapping[str, Any], artifacts: Path) -> list[str]:
+    """Look at what is on the master: the model is sound, the artifacts it pins are there.
+
+    :param model: directory of the model
+    :param cluster: name of the cluster
+    :param options: settings of the merge engine
+    :param artifacts: directory that the deployment node serves artifacts from
+    :returns: findings, one sentence each; empty when all is well
+    """
+    try:
+        inventory = Inventory(model, **options)
+        findings = [str(finding) for finding in lint.check(inventory, cluster)]
+        if findings:
+            return findings
+        nodes = compile_cluster(inventory, cluster)
+        make_plan(cluster, nodes)
+    except ModelError as err:
+        return [str(err)]
+    return check_artifacts(nodes, artifacts)
+
+
+def check_artifacts(nodes: Mapping[str, CompiledNode], artifacts: Path) -> list[str]:
+    """Find the roles whose pinned artifact is not on the master, or is another one.
+
+    :param nodes: compiled nodes; a role's pin is at ``<service>:<role>:source`` with ``engine``,
+        ``url`` and ``sha256``; only the engine ``venv`` is served from the master
+    :param artifacts: directory of the artifacts
+    """
+    pins: dict[tuple[str, str], str] = {}  # (file, checksum) -> first role that wants it
+    findings: list[str] = []
+    for node in sorted(nodes):
+        for role in nodes[node].applications:
+            service, _, name = role.partition(".")
+            source = _get(nodes[node].pillar, service, name, "source")
+            if not isinstance(source, Mapping) or source.get("engine") != "venv":
+                continue
+            url, checksum = str(source.get("url") or ""), str(source.get("sha256") or "")
+            if not url or not SHA256.fullmatch(checksum):
+                findings.append(
+                    f"{role}: no artifact is pinned at {service}:{name}:source;"
+                    " write the pins with `saltern artifact pin`."
+                )
+            elif "/artifacts/" in url:
+                pins.setdefault((url.rpartition("/artifacts/")[2], checksum), role)
+    for (file, checksum), role in sorted(pins.items()):
+        path = artifacts / file
+        if not path.is_file():
+            findings.append(f"{role}: artifact {path} is missing.")
+        elif (found := _sha256(path)) != checksum:
+            findings.append(f"{role}: artifact {path} has sha256 {found}, pinned is {checksum}.")
+    return list(dict.fromkeys(findings))
+
+
+def _get(data: Any, *path: str) -> Any:
+    for key in path:
+        data = data.get(key) if isinstance(data, Mapping) else None
+    return data
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def check_hosts(nodes: Sequence[str], bus: Bus, clock: Clock, *, sync: bool = True) -> list[str]:

@@ -6,14 +6,16 @@ its formulas, runner functions and one execution module that only the file serve
 
 from __future__ import annotations
 
+import copy
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import salt.runner
 import yaml
 
 from saltern.adapters.gpg import Gpg
@@ -44,11 +46,13 @@ class Trial:
         for path in (self.work, self.artifacts):
             path.mkdir(parents=True)
         shutil.copytree(SITE / "model", self.model)
+        # beside the classes, where the linter looks for them
+        shutil.copytree(SITE / "formulas", self.model / "formulas")
         nodes = self.model / "nodes" / CLUSTER
         nodes.mkdir(parents=True)
-        for node in NODES:
+        for number, node in enumerate(NODES, start=1):
             name = node.split(".")[0]
-            host = {"name": name, "fqdn": node, "address": "127.0.0.1"}
+            host = {"name": name, "fqdn": node, "address": f"127.0.0.{number}"}
             param = {"directory": str(self.work), "port": self.port}
             data = {
                 "classes": [f"cluster.{CLUSTER}"],
@@ -103,7 +107,7 @@ def master(salt_factories: Any, trial: Trial) -> Iterator[Any]:
         overrides={
             "module_dirs": [str(TREE), str(SITE)],
             "file_roots": {
-                "base": [str(fileserver), str(SITE / "formulas"), str(TREE / "orchestrate")]
+                "base": [str(fileserver), str(trial.model / "formulas"), str(TREE / "orchestrate")]
             },
             "ext_pillar": [
                 {"saltern_model": {"path": str(trial.model), "gpg_home": str(trial.gpg_home)}}
@@ -140,12 +144,23 @@ def stranger(master: Any, minions: Any) -> Iterator[Any]:
         yield factory
 
 
+@pytest.fixture(scope="session")
+def call(master: Any, minions: Any) -> Callable[..., Any]:
+    """Call a runner function in this process: quicker than ``salt-run``, and the same otherwise."""
+    del minions
+
+    def runner(function: str, **kwargs: Any) -> Any:
+        with salt.runner.RunnerClient(copy.deepcopy(dict(master.config))) as client:
+            return client.cmd(function, kwarg=kwargs, print_event=False)
+
+    return runner
+
+
 @pytest.fixture
 def run(master: Any, minions: Any) -> Any:
     """Run ``salt-run``."""
     del minions
-    cli = master.salt_run_cli(timeout=180)
-    return cli.run
+    return master.salt_run_cli(timeout=300).run
 
 
 @pytest.fixture

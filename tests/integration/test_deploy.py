@@ -3,102 +3,166 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import salt.utils.event
+
+from saltern.adapters.gpg import Gpg
+from saltern.model import serve
 
 from .conftest import CLUSTER, NODES, Trial
 
-STAGES = ("foundation", "infrastructure", "control", "resources")
-
-
-def stage(run: Any, name: str, *args: str) -> dict[str, Any]:
-    """Run one stage; the return with its exit code."""
-    done = run("deploy.stage", name, *args)
-    assert isinstance(done.data, dict), done
-    assert done.data["retcode"] == done.returncode
-    return done.data
+STAGES = ("preflight", "foundation", "infrastructure", "control", "resources", "sanity")
+ALL_FILES = {f"{node}/{name}" for node in NODES for name in ("base", "store", "app")} | {"formed"}
 
 
 def written(trial: Trial) -> set[str]:
     return {str(path.relative_to(trial.work)) for path in trial.work.rglob("*") if path.is_file()}
 
 
-ALL_FILES = {f"{node}/{name}" for node in NODES for name in ("base", "store", "app")} | {"formed"}
+def steps(done: Any) -> dict[str, dict[str, Any]]:
+    """The states of an orchestration by stage; shows what it printed when there are none."""
+    assert isinstance(done.data, dict), done
+    (states,) = done.data["data"].values()
+    return {state["name"]: state for state in states.values()}
 
 
-def test_a_cluster_is_deployed_and_a_second_run_changes_nothing(run: Any, fresh: Trial):
-    first = stage(run, "foundation")
-    assert first["result"] is True, first
-    assert first["counts"] == dict.fromkeys(NODES, 1)
-    assert first["changes"] == {node: ["trial-base-file (file.managed)"] for node in NODES}
+@contextmanager
+def listening(master: Any) -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """Hear every event of the master's bus; the yielded function returns those so far."""
+    opts = dict(master.config)
+    heard: list[dict[str, Any]] = []
+    with salt.utils.event.get_event(
+        "master", sock_dir=opts["sock_dir"], opts=opts, listen=True
+    ) as bus:
 
-    stores = stage(run, "infrastructure")
-    assert stores["result"] is True, stores
-    assert stores["changes"]["formed"] == {"trial.store": {"members": 2}}
-    assert json.loads((fresh.work / "formed").read_text()) == {
-        "cluster": CLUSTER,
-        "nodes": list(NODES),
-    }
+        def drain() -> list[dict[str, Any]]:
+            while event := bus.get_event(wait=1, full=True):
+                heard.append(event)
+            return heard
 
-    control = stage(run, "control")
-    assert control["result"] is True, control
-    assert "4 health checks are content" in control["comment"]
-    assert written(fresh) == ALL_FILES
-
-    for name in STAGES:
-        again = stage(run, name)
-        assert again["result"] is True, again
-        assert again["changes"] == {}
-        assert not any(again["counts"].values())
+        yield drain
 
 
-def test_test_mode_predicts_and_touches_nothing(run: Any, fresh: Trial):
-    for name in ("foundation", "infrastructure"):
-        preview = stage(run, name, "test=True")
-        assert preview["result"] is None, preview
-        assert preview["counts"] == dict.fromkeys(NODES, 1)
-    assert preview["changes"]["formed"] == {"trial.store": {"members": 2}}
-    assert written(fresh) == set()
+def test_orchestrated(run: Any, fresh: Trial, master: Any, capfd: Any):
+    """Preview, deployment, second run; and the secret of the model is in none of their traces."""
+    secret = serve.pillar(fresh.model, NODES[0], decrypt=Gpg(fresh.gpg_home).decrypt)["trial"][
+        "app"
+    ]["password"]
+    assert len(secret) >= 12
+    told = []
+    with listening(master) as events:
+        # a preview shows every stage, changes nothing and says so
+        preview = run("state.orch", "deploy", "test=True")
+        told.append(preview)
+        states = steps(preview)
+        assert list(states) == list(STAGES)
+        assert {name: state["result"] for name, state in states.items()} == {
+            "preflight": True,
+            "foundation": None,
+            "infrastructure": None,
+            "control": None,
+            "resources": True,
+            "sanity": True,
+        }
+        assert (
+            "2 states would change on 2 hosts (app01 1, app02 1)"
+            in (states["foundation"]["comment"])
+        )
+        assert states["infrastructure"]["changes"]["formed"] == {"trial.store": {"members": 2}}
+        assert written(fresh) == set()
+        assert preview.returncode == 0
+
+        # the real run; the trial cluster has no cloud to be sane about, so it ends there
+        first = run("state.orch", "deploy")
+        told.append(first)
+        states = steps(first)
+        for name in STAGES[:-1]:
+            assert states[name]["result"] is True, states[name]
+        assert states["foundation"]["changes"] == {
+            node: ["trial-base-file (file.managed)"] for node in NODES
+        }
+        assert "formed trial.store" in states["infrastructure"]["comment"]
+        assert "4 health checks are content" in states["control"]["comment"]
+        assert states["sanity"]["result"] is False
+        assert first.returncode == 1
+        assert written(fresh) == ALL_FILES
+        formed = json.loads((fresh.work / "formed").read_text())
+        assert formed == {"cluster": CLUSTER, "nodes": list(NODES)}
+        assert secret in (fresh.work / NODES[0] / "app").read_text()
+
+        # the second run says that nothing changed
+        again = run("state.orch", "deploy")
+        told.append(again)
+        for name in STAGES[:-1]:
+            state = steps(again)[name]
+            assert state["result"] is True
+            assert state["changes"] == {}
+        assert "0 states changed on 2 hosts" in steps(again)["control"]["comment"]
+
+        heard = events()
+    tags = [event["tag"] for event in heard]
+    assert "saltern/deploy/foundation/begin" in tags
+    assert tags.count("saltern/deploy/control/end") == 3
+    first_store, second_store = [
+        event["data"]["groups"]
+        for event in heard
+        if event["tag"] == "saltern/deploy/infrastructure/step/begin"
+    ][:2]
+    assert (first_store, second_store) == ("trial.store on app01", "trial.store on app02")
+    # the events were heard: state returns are among them
+    assert any("trial-app-config" in repr(event) for event in heard)
+    assert not [event["tag"] for event in heard if secret in repr(event)]
+    for done in told:
+        assert secret not in done.stdout
+        assert secret not in done.stderr
+    # progress is told to people on standard error, with times
+    assert "0:00 stage control (trial.app)" in first.stderr
+    assert secret not in capfd.readouterr().out
 
 
-def test_a_failed_state_stops_the_stage_with_host_and_reason(run: Any, fresh: Trial):
+def test_a_failed_state_stops_the_deployment_with_host_and_reason(run: Any, fresh: Trial):
     fresh.switch(f"fail-{NODES[1]}")
-    failed = stage(run, "control")
-    assert failed["result"] is False
-    assert failed["retcode"] == 1
-    assert failed["failures"] == [
+    done = run("deploy.stage", "control")
+    sentence = (
         f"{NODES[1]}: state trial-app-switch (test.fail_without_changes) failed:"
         " the disk of this host is full."
-    ]
+    )
+    assert done.returncode == 1
+    assert done.data["failures"] == [sentence]
+    assert done.data["comment"] == f"Stage control failed: {sentence}"
 
 
-def test_a_refusing_form_stops_the_stage(run: Any, fresh: Trial):
+def test_a_refusing_form_stops_the_stage(call: Any, fresh: Trial):
     fresh.switch("refuse-form")
-    failed = stage(run, "infrastructure")
+    failed = call("deploy.stage", name="infrastructure")
     assert failed["failures"] == ["trial.form: two members have different data"]
     assert failed["retcode"] == 1
 
 
-def test_a_failed_health_check_stops_the_stage(run: Any, fresh: Trial):
-    assert stage(run, "foundation")["result"] is True
-    (fresh.work / NODES[0] / "base").chmod(0o600)
-    failed = run("deploy.validate", "foundation")
-    assert failed.returncode == 1
-    assert failed.data["failures"] == [
-        f"{NODES[0]}: trial.base: {fresh.work}/{NODES[0]}/base has mode 0600, not 0644."
-    ]
+def test_a_failed_health_check_stops_the_stage(call: Any, fresh: Trial):
+    assert call("deploy.stage", name="foundation")["result"] is True
+    path = fresh.work / NODES[0] / "base"
+    path.chmod(0o600)
+    failed = call("deploy.validate", name="foundation")
+    assert failed["retcode"] == 1
+    assert failed["failures"] == [f"{NODES[0]}: trial.base: {path} has mode 0600, not 0644."]
+    # and applying the stage cures it
+    assert call("deploy.stage", name="foundation")["counts"] == {NODES[0]: 1, NODES[1]: 0}
 
 
-def test_a_silent_minion_stops_the_stage_by_name(run: Any, fresh: Trial, minions: Any):
+def test_a_silent_minion_stops_the_stage_by_name(call: Any, fresh: Trial, minions: Any):
     gone = minions[NODES[1]]
     gone.terminate()
     try:
-        refused = run("deploy.stage", "preflight")
-        assert refused.returncode == 2
-        assert f"{NODES[1]}: did not answer test.ping within" in refused.data["comment"]
+        refused = call("deploy.preflight")
+        assert refused["retcode"] == 2
+        assert f"{NODES[1]}: did not answer test.ping within" in refused["comment"]
 
-        failed = stage(run, "infrastructure")
+        failed = call("deploy.stage", name="infrastructure")
         assert failed["retcode"] == 1
         assert failed["failures"][0].startswith(f"{NODES[1]}: did not answer")
         assert NODES[0] not in " ".join(failed["failures"])
@@ -108,46 +172,39 @@ def test_a_silent_minion_stops_the_stage_by_name(run: Any, fresh: Trial, minions
 
 
 @pytest.mark.parametrize(
-    ("args", "sentence"),
+    ("kwargs", "sentence"),
     [
-        (["fundament"], "there is no stage 'fundament'"),
-        (["control", "cluster=nowhere"], "no node belongs to cluster nowhere"),
+        ({"name": "fundament"}, "there is no stage 'fundament'"),
+        ({"name": "control", "cluster": "nowhere"}, "no node belongs to cluster nowhere"),
     ],
 )
-def test_what_is_not_there_is_refused(run: Any, args: list[str], sentence: str):
-    refused = stage(run, *args)
+def test_what_is_not_there_is_refused(call: Any, kwargs: dict[str, str], sentence: str):
+    refused = call("deploy.stage", **kwargs)
     assert refused["retcode"] == 2
     assert sentence in refused["comment"]
 
 
-def test_a_model_that_does_not_compile_is_refused_before_any_minion_is_asked(
-    run: Any, trial: Trial, master: Any
-):
+def test_a_broken_model_is_refused_before_any_minion_is_asked(call: Any, trial: Trial, master: Any):
     broken = trial.model / "classes/service/trial/app.yml"
     text = broken.read_text()
-    broken.write_text(text.replace("classes:", "").replace("${_param:port}", "${_param:prot}"))
+    broken.write_text(text.replace("${_param:port}", "${_param:prot}"))
     try:
-        with_listener = master.event_listener
-        del with_listener
-        refused = run("deploy.stage", "foundation")
+        with listening(master) as events:
+            refused = call("deploy.stage", name="preflight")
+            tags = [event["tag"] for event in events()]
     finally:
         broken.write_text(text)
-    assert refused.returncode == 2
-    assert "_param:prot" in refused.data["comment"]
-    assert "classes/service/trial/app.yml" in refused.data["comment"]
+    assert refused["retcode"] == 2
+    assert "_param:prot" in refused["comment"]
+    assert "classes/service/trial/app.yml" in refused["comment"]
+    assert "saltern/deploy/preflight/fail" in tags
+    assert not [tag for tag in tags if tag.startswith("salt/job/")]
 
 
-def test_the_plan_is_shown(run: Any):
+def test_the_plan_is_shown(run: Any, call: Any):
     shown = run("deploy.plan").stdout
     for text in ("foundation", "trial.store: trial.form", "app01", "sanity.run"):
         assert text in shown
-    data = run("deploy.plan", "data=True").data["plan"]
+    data = call("deploy.plan", data=True)["plan"]
     assert data["cluster"] == CLUSTER
-    assert [s["name"] for s in data["stages"]] == ["preflight", *STAGES, "sanity"]
-
-
-def test_preflight_finds_the_hosts_fit_or_says_why_not(run: Any, fresh: Trial):
-    done = run("deploy.preflight")
-    assert done.returncode in (0, 2)
-    assert (done.returncode == 0) is (done.data["findings"] == [])
-    assert written(fresh) == set()
+    assert [stage["name"] for stage in data["stages"]] == list(STAGES)

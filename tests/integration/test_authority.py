@@ -1,0 +1,203 @@
+"""A host gets its certificate from the authority through a real master, and only its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.support import TREE
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="certificates are handed to root")
+
+AUTHORITY, WEB = "ca.pki.test", "web.pki.test"
+NAMES, ADDRESSES = ["api.pki.test", "web", WEB], ["192.0.2.1", "192.0.2.2"]
+
+
+class Site:
+    """Master, authority and one host, with everything they write below one directory."""
+
+    def __init__(self, root: Path, master: Any, authority: Any, web: Any) -> None:
+        self.root, self.pki, self.trust = root, root / "pki", root / "trust.crt"
+        self.authority = authority
+        self._salt = master.salt_cli(timeout=120)
+        self._web = web.salt_call_cli(timeout=120)
+
+    def call(self, target: str, *args: Any) -> Any:
+        ran = self._salt.run(*args, minion_tgt=target)
+        return ran.data or ran.stdout
+
+    def managed(self, names: list[str] = NAMES, **options: Any) -> dict[str, Any]:
+        """Run the state on the host; returns its one result."""
+        ran = self._web.run(
+            "state.single",
+            "pki_host.managed",
+            name=str(self.pki),
+            dns_names=names,
+            addresses=ADDRESSES,
+            ca_server=AUTHORITY,
+            group="root",
+            trust=str(self.trust),
+            **options,
+        )
+        (result,) = ran.data.values()
+        return result  # type: ignore[no-any-return]
+
+    def certificate(self) -> x509.Certificate:
+        return x509.load_pem_x509_certificate((self.pki / "host.crt").read_bytes())
+
+    def request(self, *names: str) -> str:
+        """A signing request for any names, as a host under somebody's control could make it."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = x509.CertificateSigningRequestBuilder(x509.Name([]))
+        san = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+        csr = (
+            builder.add_extension(san, critical=False)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .sign(key, hashes.SHA256())
+        )
+        return csr.public_bytes(serialization.Encoding.PEM).decode()
+
+    def publish(self, **kwargs: Any) -> str:
+        """What the authority answers to the host's own publish, as text."""
+        ran = self._web.run(
+            "publish.publish",
+            AUTHORITY,
+            "pki_ca.sign",
+            arg=[{**kwargs, "__kwarg__": True}],
+            timeout=60,
+        )
+        return str(ran.data[AUTHORITY])
+
+
+@pytest.fixture(scope="module")
+def site(salt_factories: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    root = tmp_path_factory.mktemp("pki")
+    topology = {
+        "nodes": {
+            AUTHORITY: {"name": "ca", "address": "192.0.2.9", "roles": ["pki.ca"]},
+            WEB: {"name": "web", "address": "192.0.2.1", "roles": ["pki.host"]},
+        }
+    }
+    (root / "pki").mkdir()
+    requests = [{"node": WEB, "names": ["api.pki.test"], "addresses": ["192.0.2.2"]}]
+    ca = {"directory": str(root / "ca"), "requests": requests}
+    quiet = {"log_level_logfile": "warning", "module_dirs": [str(TREE)]}
+    pillar = root / "pillar"
+    pillar.mkdir()
+    (pillar / "top.sls").write_text("base: {'ca.pki.test': [ca]}")
+    (pillar / "ca.sls").write_text(str({"topology": topology, "pki": {"ca": ca}}))
+    master = salt_factories.salt_master_daemon(
+        "pki_master",
+        overrides={
+            "file_roots": {"base": [str(TREE / "formulas")]},
+            "pillar_roots": {"base": [str(pillar)]},
+            # what the suite gives a master, not a copy of it
+            "include": str(TREE / "etc/master.d/*peer*.conf"),
+            **quiet,
+        },
+    )
+    with master.started():
+        authority = master.salt_minion_daemon(AUTHORITY, overrides=quiet)
+        web = master.salt_minion_daemon(WEB, overrides=quiet)
+        with authority.started(), web.started():
+            built = Site(root, master, authority, web)
+            states = built.call(AUTHORITY, "state.apply", "pki.ca")
+            assert all(state["result"] for state in states.values()), states
+            yield built
+
+
+def test_a_host_gets_a_certificate_that_can_be_used(site: Site) -> None:
+    result = site.managed()
+    assert result["result"] is True, result["comment"]
+    cert = site.certificate()
+    authority = x509.load_pem_x509_certificate((site.root / "ca/ca.crt").read_bytes())
+    cert.verify_directly_issued_by(authority)
+    san = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert sorted(san.get_values_for_type(x509.DNSName)) == NAMES
+    assert sorted(str(a) for a in san.get_values_for_type(x509.IPAddress)) == ADDRESSES
+    assert not cert.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    assert site.trust.read_bytes() == (site.root / "ca/ca.crt").read_bytes()
+    modes = {path.name: path.stat().st_mode & 0o777 for path in site.pki.iterdir()}
+    assert modes == {"ca.crt": 0o644, "host.crt": 0o644, "host.key": 0o640, "host.pem": 0o640}
+    assert (site.root / "ca/ca.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_key_is_in_no_return(site: Site) -> None:
+    site.managed()
+    key = (site.pki / "host.key").read_text()
+    (site.pki / "host.key").unlink()
+    told = str(site.managed())
+    assert (site.pki / "host.key").read_text() != key
+    assert "PRIVATE" not in told
+
+
+def test_the_second_run_changes_nothing(site: Site) -> None:
+    site.managed()
+    result = site.managed()
+    assert result["result"] is True
+    assert result["changes"] == {}
+
+
+def test_it_is_renewed_before_it_ends_with_the_same_key(site: Site) -> None:
+    site.managed()
+    key, serial = (site.pki / "host.key").read_text(), site.certificate().serial_number
+    result = site.managed(days_remaining=366)
+    assert "certificate" in result["changes"]
+    assert site.certificate().serial_number != serial
+    assert (site.pki / "host.key").read_text() == key
+
+
+def test_test_mode_touches_nothing(site: Site) -> None:
+    site.managed()
+    before = {path: path.read_bytes() for path in site.pki.iterdir()}
+    result = site.managed(days_remaining=366, test=True)
+    assert result["result"] is None
+    assert result["changes"]
+    assert {path: path.read_bytes() for path in site.pki.iterdir()} == before
+
+
+def test_a_name_the_model_does_not_grant_is_refused(site: Site) -> None:
+    site.managed()
+    before = (site.pki / "host.crt").read_bytes()
+    result = site.managed([*NAMES, "mail.pki.test"])
+    assert result["result"] is False
+    assert f"{WEB} asks for a certificate for mail.pki.test" in result["comment"]
+    assert (site.pki / "host.crt").read_bytes() == before
+
+
+def test_a_host_cannot_pass_for_another(site: Site) -> None:
+    """It says whom it wants to be; the master says who it is."""
+    answer = site.publish(csr=site.request(AUTHORITY), __pub_id=AUTHORITY)
+    assert f"{WEB} asks for a certificate for {AUTHORITY}" in answer
+    assert "BEGIN CERTIFICATE" not in answer
+
+
+def test_a_host_cannot_become_an_authority(site: Site) -> None:
+    """The request asks for CA:TRUE; only its public key is taken."""
+    csr = site.request(WEB)
+    answer = site.publish(csr=csr)
+    pem = answer.replace("\\n", "\n")
+    cert = x509.load_pem_x509_certificate(pem[pem.index("-----BEGIN") :].encode())
+    assert not cert.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+
+
+def test_an_operator_cannot_sign_in_a_hosts_name(site: Site) -> None:
+    answer = site.call(AUTHORITY, "pki_ca.sign", site.request(WEB))
+    assert "Only hosts may ask" in str(answer)
+
+
+def test_hosts_converge_while_the_authority_is_away(site: Site) -> None:
+    """Last: it stops the authority."""
+    site.managed()
+    with site.authority.stopped():
+        assert site.managed()["changes"] == {}
+        result = site.managed(days_remaining=366, timeout=5)
+    assert result["result"] is False
+    assert f"The authority {AUTHORITY} did not answer within 5 seconds" in result["comment"]
