@@ -218,6 +218,10 @@ class Inventory:
             cure = "Run `saltern model secrets init` to create missing secrets"
         raise ModelError("; ".join(sentences), where=f"node {merged.id}", cure=cure)
 
+    def sets(self, merged: Merged, path: tuple[str, ...]) -> bool:
+        """Return whether a file of the node itself writes exactly this key."""
+        return any(_has(member.source.parameters, path) for member in merged.members)
+
     def place(self, merged: Merged, path: tuple[str, ...], ref: str = "") -> str:
         """Say where a key was set: ``key a:b in file (class chain)``."""
         key = ":".join(path) or "(top)"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,8 @@ from saltern.model.serve import PGP_MESSAGE
 LAYERS = ("cluster", "system", "service")
 STAGES = ("foundation", "infrastructure", "control", "resources")
 _SECRET_NAME = re.compile(r"(^|_)(password|passwd|secret|token|cookie|private_key)$")
+#: a string under such a key is a secret whatever the schema says
+_PASSWORD_NAME = re.compile(r"(^|_)(password|passwd)$")
 #: checks that make no sense on ciphertext
 _ON_TEXT = ("pattern", "minLength", "maxLength", "format", "enum", "const")
 #: a role has one lifecycle: these fields may not differ between its nodes
@@ -77,7 +78,7 @@ def check(
         findings += _hosts(nodes)
         findings += _lifecycles(inventory, nodes, formulas)
     for node in nodes.values():
-        findings += _node(inventory, node, formulas)
+        findings += _node(inventory, node, nodes, formulas)
     return _grouped(findings)
 
 
@@ -88,10 +89,13 @@ def formulas_path(inventory: Inventory, given: str | Path | None = None) -> Path
     """
     if given is not None:
         return Path(given)
-    candidates = [inventory.path / "formulas", Path(__file__).parents[2] / "formulas"]
-    # an editable install has no saltern.tree: there the formulas are beside the package
-    with contextlib.suppress(ModuleNotFoundError):
-        candidates.insert(1, Path(str(resources.files("saltern.tree.formulas"))))
+    package = Path(__file__).parents[1]
+    candidates = [
+        inventory.path / "formulas",
+        # the wheel carries them in the package; in a checkout they are beside it
+        package / "tree" / "formulas",
+        package.parent / "formulas",
+    ]
     for candidate in candidates:
         if candidate.is_dir():
             return candidate
@@ -152,9 +156,13 @@ def _telling(errors: Iterable[jsonschema.ValidationError]) -> Iterator[jsonschem
 
 
 def plain_secrets(data: Any, schema: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Yield key paths that the schema marks ``writeOnly`` and whose value is not encrypted."""
+    """Yield key paths of secrets whose value is not encrypted.
+
+    A secret is what the schema marks ``writeOnly``, and every string named ``…password``.
+    """
     seen = set()
-    for path, value in _write_only(data, schema, schema, (), False):
+    marked = _write_only(data, schema, schema, (), False)
+    for path, value in itertools.chain(marked, _passwords(data, ())):
         if path not in seen and not PGP_MESSAGE.search(value):
             seen.add(path)
             yield path
@@ -188,6 +196,18 @@ def _type(value: Any) -> str:
         return "null"
     names = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array"}
     return names.get(type(value), "object")
+
+
+def _passwords(data: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    if isinstance(data, dict):
+        for key, value in data.items():
+            here = (*path, str(key))
+            if isinstance(value, str) and value and _PASSWORD_NAME.search(str(key)):
+                yield here, value
+            yield from _passwords(value, here)
+    elif isinstance(data, list):
+        for n, value in enumerate(data):
+            yield from _passwords(value, (*path, str(n)))
 
 
 def _write_only(
@@ -270,17 +290,16 @@ def _hosts(nodes: Mapping[str, CompiledNode]) -> Iterator[Finding]:
         owners.setdefault(address, node.id)
 
 
-def _node(inventory: Inventory, node: CompiledNode, formulas: Path) -> Iterator[Finding]:
+def _node(
+    inventory: Inventory, node: CompiledNode, nodes: Iterable[str], formulas: Path
+) -> Iterator[Finding]:
     merged = inventory.merged(node.id)
-
-    def finding(sentence: str, *path: str) -> Finding:
-        return Finding(sentence, (node.id,), inventory.place(merged, path))
-
     for key, value in (node.pillar.get("_param") or {}).items():
+        place = inventory.place(merged, ("_param", key))
         if PGP_MESSAGE.search(str(value)):
-            yield finding("a secret belongs in _secret, not in _param", "_param", key)
+            yield Finding("a secret belongs in _secret, not in _param", (node.id,), place)
         elif _SECRET_NAME.search(key) and isinstance(value, str):
-            yield finding("looks like a secret in plain text; use _secret", "_param", key)
+            yield Finding("looks like a secret in plain text; use _secret", (node.id,), place)
     for role in node.applications:
         service, _, name = role.partition(".")
         if not (formulas / service / f"{name}.sls").is_file():
@@ -295,12 +314,31 @@ def _node(inventory: Inventory, node: CompiledNode, formulas: Path) -> Iterator[
             continue
         data = node.pillar.get(service)
         data = data.get(name, {}) if isinstance(data, dict) else data
-        for path, sentence in violations(data, schema):
-            yield finding(sentence, service, name, *path)
-        for path in plain_secrets(data, schema):
-            yield finding(
-                "a secret is written in plain text; use ${_secret:NAME}", service, name, *path
-            )
+        faults = list(violations(data, schema))
+        faults += [
+            (path, "a secret is written in plain text; use ${_secret:NAME}")
+            for path in plain_secrets(data, schema)
+        ]
+        for path, sentence in faults:
+            place = _place(inventory, node.id, nodes, role, path)
+            yield Finding(sentence, (node.id,), place)
+
+
+def _place(
+    inventory: Inventory, node_id: str, nodes: Iterable[str], role: str, path: tuple[str, ...]
+) -> str:
+    """Say where a key of a role was written: by the node's classes, or by who published it."""
+    own = tuple(role.split(".", 1))
+    merged = inventory.merged(node_id)
+    for length in range(len(path), 0, -1):
+        if inventory.sets(merged, (*own, *path[:length])):
+            break
+        for publisher in sorted(nodes):
+            other = inventory.merged(publisher)
+            if inventory.sets(other, ("publish", role, *path[:length])):
+                place = inventory.place(other, ("publish", role, *path))
+                return f"{place}, published by {publisher}"
+    return inventory.place(merged, (*own, *path))
 
 
 def _lifecycles(

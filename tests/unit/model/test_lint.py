@@ -147,6 +147,23 @@ def test_findings(tree: Tree, formulas: Path, name: str) -> None:
     assert "hunter2" not in told[0]
 
 
+def test_published_data_is_placed_at_its_publisher(tree: Tree, formulas: Path) -> None:
+    schema = {"properties": {"allowed": {"items": {"type": "integer"}}}}
+    (formulas / "db/schemas/server.yaml").write_text(yaml.safe_dump(schema))
+    assert findings(tree(files()), formulas) == [
+        (
+            "node db01.c1.test, key publish:db.server:allowed:0 in classes/service/web/server.yml "
+            "(cluster.c1.web -> system.web -> service.web.server), published by web01.c1.test: "
+            "must be integer, is string."
+        )
+    ]
+
+
+def test_a_password_is_a_secret_without_the_schema_saying_so() -> None:
+    data = {"a": [{"db_password": "x", "password": "", "passwords": "x"}], "password": {"x": "y"}}
+    assert list(lint.plain_secrets(data, {})) == [("a", "0", "db_password")]
+
+
 def test_order_is_no_circle(tree: Tree, formulas: Path) -> None:
     content = files()
     lifecycle = content["classes/service/db/server.yml"]["parameters"]["lifecycle"]["db.server"]
