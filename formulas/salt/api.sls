@@ -65,6 +65,11 @@ salt-api-log:
     - require:
       - file: salt-master-has-/var/log/salt
 
+# daemons read the certificate at their start
+salt-api-certificate:
+  pki_host.stamp:
+    - name: /etc/salt/api-certificate.sha256
+
 salt-api-unit:
   file.managed:
     - name: /etc/systemd/system/salt-api.service
@@ -73,4 +78,4 @@ salt-api-unit:
     - group: root
     - mode: "0644"
 {{ daemon("salt-api", "salt-api", [
-     {"file": "salt-api-config"}, {"file": "salt-api-permissions"}, {"file": "salt-api-unit"}]) }}
+     {"pki_host": "salt-api-certificate"}, {"file": "salt-api-config"}, {"file": "salt-api-permissions"}, {"file": "salt-api-unit"}]) }}

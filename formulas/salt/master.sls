@@ -60,7 +60,6 @@ salt-master-owns-{{ directory }}:
       - user: salt-master-user
 {%- endfor %}
 {%- for directory, mode in [
-      ("/var/cache/salt/master", "0750"),
       ("/var/log/salt", "0755"),
       ("/srv/saltern/keys", "0750")] %}
 
@@ -74,6 +73,16 @@ salt-master-has-{{ directory }}:
     - require:
       - user: salt-master-user
 {%- endfor %}
+
+# Salt itself sets its mode
+salt-master-cache:
+  file.directory:
+    - name: /var/cache/salt/master
+    - user: salt
+    - group: salt
+    - makedirs: True
+    - require:
+      - user: salt-master-user
 
 salt-master-log:
   file.managed:

@@ -109,7 +109,10 @@ class ClusterLab:
             use_offline_repo(spec.image, root)
             seed_minion_config(root, spec.fqdn, [self.master_id])
             keys.seed_minion(root, minions[spec.fqdn], master[1])
-            if spec.fqdn == self.master_id:
+            if spec.fqdn != self.master_id:
+                # the master's own starts with its configuration; the others use the time till then
+                enable_minion(root)
+            else:
                 accepted = {node_id: pair[1] for node_id, pair in minions.items()}
                 keys.seed_master(root, master, accepted)
                 copy_key_ring(self.staged.gpg_home, root / "etc/salt/gpgkeys")
@@ -238,10 +241,7 @@ salt-call --config-dir "$dir" --local --out=json --out-indent=-1 state.apply "$@
     # -- the bus -------------------------------------------------------------------------
 
     def start_minions(self) -> None:
-        """Start the minions that do not run, and have them start at boot from now on.
-
-        Not before the master is there: a minion that finds none waits long before it asks again.
-        """
+        """Start the minions that do not run, and have them start at boot from now on."""
         start = "systemctl is-active -q salt-minion || systemctl enable -q --now salt-minion"
         names = [str(fact["name"]) for fact in self.facts.values()]
         with ThreadPoolExecutor(max_workers=len(names)) as pool:
@@ -312,6 +312,15 @@ def seed_minion_config(root: Path, minion_id: str, masters: Sequence[str]) -> No
     (salt / "minion_id").write_text(f"{minion_id}\n", encoding="utf-8")
     (salt / "minion.d/10-saltern.conf").write_text(recipe.data("minion.conf"), encoding="utf-8")
     (salt / "minion.d/20-master.conf").write_text(masters_line(masters), encoding="utf-8")
+
+
+def enable_minion(root: Path) -> None:
+    """Have the minion of a host start at boot."""
+    wants = root / "etc/systemd/system/multi-user.target.wants"
+    wants.mkdir(parents=True, exist_ok=True)
+    link = wants / "salt-minion.service"
+    link.unlink(missing_ok=True)
+    link.symlink_to("/etc/systemd/system/salt-minion.service")
 
 
 def copy_key_ring(source: Path, target: Path) -> None:

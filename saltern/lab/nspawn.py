@@ -229,8 +229,10 @@ class NspawnProvider:
                 entry = record["hosts"].get(spec.name)
                 if entry is not None:
                     binds = [asdict(bind) for bind in spec.binds]
-                    changes = {"binds": binds} if not self.leader(spec.name) else {}
-                    record["hosts"][spec.name] = entry | changes
+                    if not self.leader(spec.name):
+                        entry["binds"] = binds
+                    elif entry["binds"] != binds:
+                        self.report(f"{spec.name} sees new packages only after a restart")
                     continue
                 image = images[spec.image]
                 record["hosts"][spec.name] = asdict(spec) | {"root_image": str(image.root)}
