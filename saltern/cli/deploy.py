@@ -18,7 +18,7 @@ from saltern.lab.bringup import bring_up
 from saltern.lab.cluster import ClusterLab, last_json
 from saltern.lab.memory import MemorySampler
 from saltern.lab.nspawn import NspawnProvider
-from saltern.lab.progress import Progress
+from saltern.lab.progress import Progress, wide_console
 
 GIB = 1024**3
 #: Hosts whose journal is shown when a deployment fails.
@@ -148,7 +148,7 @@ def _orchestrate(lab: ClusterLab, progress: Progress, preview: bool) -> int:
     if results is None:
         click.echo(output)
         return code
-    Console(highlight=False).print(stages_table(results))
+    wide_console().print(stages_table(results))
     if code:
         bad = next((row.comment for row in results if row.result is False), output)
         show_failure(lab, bad, progress.console)

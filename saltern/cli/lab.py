@@ -9,14 +9,13 @@ import sys
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from saltern.errors import LabError
 from saltern.lab.image import SUITES, ensure_image
 from saltern.lab.nspawn import NspawnProvider
 from saltern.lab.paths import state_dir
-from saltern.lab.progress import Progress
+from saltern.lab.progress import Progress, wide_console
 from saltern.lab.provider import HostStatus
 
 MIB = 1024**2
@@ -77,7 +76,7 @@ def status(lab: str | None, as_json: bool) -> None:
     for name, host in rows:
         memory = str(host.memory // MIB)
         table.add_row(name, host.fqdn, host.address, host.image, host.state, memory)
-    Console(highlight=False).print(table)
+    wide_console().print(table)
     if not rows:
         click.echo("no lab is up")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+#: Columns where the output is no terminal: a table's words are not cut for a width nobody has.
+WIDE = 200
+
+
+def wide_console(stderr: bool = False) -> Console:
+    """Return a console that does not wrap to 80 columns when its output goes to a file or pipe."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else WIDE)
+
 
 @dataclass
 class Progress:
@@ -19,7 +29,7 @@ class Progress:
     :param console: where to write
     """
 
-    console: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
+    console: Console = field(default_factory=lambda: wide_console(stderr=True))
     steps: list[tuple[str, float, bool]] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
     _failed: bool = False
