@@ -5,7 +5,11 @@ Everything goes through ``rabbitmqctl``, with secrets on its standard input only
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import socket
+import ssl
 import subprocess
 import uuid
 
@@ -21,6 +25,49 @@ FILES = (
     "/etc/systemd/system/rabbitmq-server.service.d/rabbitmq.conf",
 )
 CA = "/etc/saltern/pki/ca.crt"
+MNESIA = "/var/lib/rabbitmq/mnesia"
+
+
+def fresh():
+    """Tell whether this member never ran: it has no database, so it looks for others to join.
+
+    :returns: True or False
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'inf*' rabbitmq_cluster.fresh
+    """
+    try:
+        with os.scandir(MNESIA) as entries:
+            return not any(entry.is_dir() for entry in entries)
+    except FileNotFoundError:
+        return True
+
+
+def peer_ready(host, timeout=5):
+    """Tell whether another member is up and has its accounts.
+
+    :param host: full name of the other member
+    :param timeout: seconds
+    :returns: True or False
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt inf02.demo-core.test rabbitmq_cluster.peer_ready inf01.demo-core.test
+    """
+    server = __pillar__.get("rabbitmq", {}).get("server", {})
+    try:
+        if not server.get("probe", {}).get("password"):
+            with socket.create_connection((host, server.get("port", 5671)), timeout=timeout):
+                return True
+        with _connection(host, timeout):
+            return True
+    except (CommandExecutionError, OSError):
+        return False
 
 
 def status():
@@ -139,43 +186,22 @@ def roundtrip(timeout=15):
         salt 'inf*' rabbitmq_cluster.roundtrip
     """
     server = __pillar__.get("rabbitmq", {}).get("server", {})
-    probe = server.get("probe", {})
-    if not probe.get("password"):
+    if not server.get("probe", {}).get("password"):
         return "No account to send a message with (rabbitmq:server:probe)."
-    try:
-        import amqp
-    except ImportError as err:
-        raise CommandExecutionError("python3-amqp is not installed for Salt's Python.") from err
     host = __pillar__.get("host", {}).get("fqdn") or __grains__["id"]
     queue, message = f"probe.{host}", uuid.uuid4().hex
-    vhost = probe.get("vhost", "saltern-probe")
-    try:
-        with amqp.Connection(
-            host=f"{host}:{server.get('port', 5671)}",
-            userid=probe.get("user", "saltern-probe"),
-            password=probe["password"],
-            virtual_host=vhost,
-            ssl={"ca_certs": CA, "server_hostname": host, "cert_reqs": 2},
-            confirm_publish=True,
-            connect_timeout=timeout,
-            read_timeout=timeout,
-            write_timeout=timeout,
-        ) as connection:
-            channel = connection.channel()
-            channel.queue_declare(
-                queue,
-                durable=True,
-                auto_delete=False,
-                arguments={"x-queue-type": "quorum", "x-expires": 600_000},
-            )
-            channel.queue_purge(queue)
-            channel.basic_publish(amqp.Message(message), routing_key=queue)
-            got = channel.basic_get(queue, no_ack=True)
-            channel.queue_delete(queue)
-    except (amqp.AMQPError, OSError) as err:
-        raise CommandExecutionError(
-            f"No message through {host} over TLS: {type(err).__name__} {err}"
-        ) from err
+    with _connection(host, timeout, confirm_publish=True) as connection:
+        channel = connection.channel()
+        channel.queue_declare(
+            queue,
+            durable=True,
+            auto_delete=False,
+            arguments={"x-queue-type": "quorum", "x-expires": 600_000},
+        )
+        channel.queue_purge(queue)
+        channel.basic_publish(_amqp().Message(message), routing_key=queue)
+        got = channel.basic_get(queue, no_ack=True)
+        channel.queue_delete(queue)
     if got is None or got.body != message:
         raise CommandExecutionError(f"The message sent through {host} did not come back.")
     return "A message went through a quorum queue."
@@ -226,6 +252,39 @@ def delete_user(name):
         salt inf01.demo-core.test rabbitmq_cluster.delete_user guest
     """
     _ctl("delete_user", name)
+
+
+def _amqp():
+    try:
+        import amqp
+    except ImportError as err:
+        raise CommandExecutionError("python3-amqp is not installed for Salt's Python.") from err
+    return amqp
+
+
+@contextlib.contextmanager
+def _connection(host, timeout, **options):
+    """Log in over verified TLS with the probe's account."""
+    amqp = _amqp()
+    server = __pillar__["rabbitmq"]["server"]
+    probe = server["probe"]
+    try:
+        with amqp.Connection(
+            host=f"{host}:{server.get('port', 5671)}",
+            userid=probe.get("user", "saltern-probe"),
+            password=probe["password"],
+            virtual_host=probe.get("vhost", "saltern-probe"),
+            ssl={"ca_certs": CA, "server_hostname": host, "cert_reqs": ssl.CERT_REQUIRED},
+            connect_timeout=timeout,
+            read_timeout=timeout,
+            write_timeout=timeout,
+            **options,
+        ) as connection:
+            yield connection
+    except (amqp.AMQPError, OSError) as err:
+        raise CommandExecutionError(
+            f"No message through {host} over TLS: {type(err).__name__} {err}"
+        ) from err
 
 
 def _ctl(*arguments, given=None, timeout=60):

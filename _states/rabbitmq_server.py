@@ -10,11 +10,46 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import os
+import time
 
 from salt.exceptions import CommandExecutionError
 
 ALGORITHM = "rabbit_password_hashing_sha256"
+
+
+def may_start(name, first, peers=(), timeout=600):
+    """Hold a member back that never ran until there is a cluster to join.
+
+    A member that finds nobody begins a cluster of its own, so only the first one may find nobody.
+
+    name
+        for the log
+    first
+        full name of the member that may begin
+    peers
+        full names of the other members; an empty list means that there are none
+    timeout
+        seconds to wait for one of them
+    """
+    ret = {"name": name, "changes": {}, "result": True, "comment": "It ran before."}
+    if not peers or first not in peers:
+        ret["comment"] = "It may begin."
+    elif __salt__["rabbitmq_cluster.fresh"]():
+        if __opts__["test"]:
+            ret["comment"] = "Would wait for another member to be up."
+            return ret
+        end = time.monotonic() + timeout
+        while not any(__salt__["rabbitmq_cluster.peer_ready"](peer) for peer in peers):
+            if time.monotonic() > end:
+                ret["result"] = False
+                ret["comment"] = (
+                    f"No other member was up within {timeout} s, and only {first} may begin the"
+                    f" cluster. Apply rabbitmq.server to {first}."
+                )
+                return ret
+            time.sleep(2)
+        ret["comment"] = "Another member is up: it joins."
+    return ret
 
 
 def definitions(name, vhosts=None, users=None, policies=None, absent_users=()):
@@ -93,7 +128,7 @@ def _compare(found, wanted, absent_users):
     for name, spec in sorted(wanted["users"].items()):
         now = have.get(name)
         kept = (now or {}).get("password_hash", "")
-        digest = kept if _matches(spec["password"], kept) else _hash(spec["password"])
+        digest = kept if _matches(spec["password"], kept) else _hash(name, spec["password"])
         item = {
             "name": name,
             "password_hash": digest,
@@ -125,9 +160,13 @@ def _compare(found, wanted, absent_users):
     return missing, changes
 
 
-def _hash(password, salt=None):
-    """Return RabbitMQ's form of a password: base64 of salt and SHA-256 of salt and password."""
-    salt = os.urandom(4) if salt is None else salt
+def _hash(name, password):
+    """Return what RabbitMQ keeps of a password; every member that writes it writes the same."""
+    return _salted(hashlib.sha256(f"{name}\0{password}".encode()).digest()[:4], password)
+
+
+def _salted(salt, password):
+    """Base64 of the salt and of SHA-256 over salt and password (``rabbit_password.erl``)."""
     return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
 
 
@@ -136,4 +175,4 @@ def _matches(password, digest):
         salt = base64.b64decode(digest, validate=True)[:4]
     except ValueError:
         return False
-    return hmac.compare_digest(_hash(password, salt), digest)
+    return hmac.compare_digest(_salted(salt, password), digest)

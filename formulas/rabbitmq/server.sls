@@ -1,5 +1,5 @@
-# One member of a RabbitMQ cluster. The first member starts alone, the others find it and join by
-# themselves (lifecycle start: first_then_rest). A changed configuration is written here; in a
+# One member of a RabbitMQ cluster. The first member begins; the others wait for it, find it by their
+# configuration and join by themselves. A changed configuration is written here; in a
 # cluster it takes effect by salt-run rabbitmq.form, which restarts one member after the other.
 {%- from "rabbitmq/map.jinja" import rabbitmq with context %}
 {%- from "saltern/host.jinja" import host, topology with context %}
@@ -155,11 +155,20 @@ rabbitmq-server-reload:
       - file: rabbitmq-server-epmd
       - file: rabbitmq-server-unit
 
+rabbitmq-server-may-start:
+  rabbitmq_server.may_start:
+    - name: {{ server.unit }}
+    - first: {{ members | first }}
+    - peers: {{ members | reject("equalto", host.fqdn) | list | json }}
+    - require:
+      - pkg: rabbitmq-server-packages
+
 rabbitmq-server-running:
   service.running:
     - name: {{ server.unit }}
     - enable: True
     - require:
+      - rabbitmq_server: rabbitmq-server-may-start
       - group: rabbitmq-server-tls-group
       - file: rabbitmq-server-cookie
       - file: rabbitmq-server-plugins
