@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import salt.client
@@ -25,10 +25,14 @@ from saltern.rollout.returns import judge, silent
 
 #: Seconds a node has for saying whether it still works on a job.
 PROBE_WAIT = 15.0
-#: So many unanswered questions in a row make a node silent.
-PROBES = 2
-#: Seconds between asking again when a node says that the job has ended but no return is here yet.
-SETTLE = 3.0
+#: So many unanswered questions in a row make a node silent: a minion that restarts, or a host with
+#: all processors busy, misses one or two.
+PROBES = 4
+#: Seconds between asking again when a node says that it does not work on the job. A minion repeats
+#: a return that the master did not acknowledge, so the return may take longer than the job's end.
+SETTLE = 8.0
+#: So many times in a row must it say so before the job counts as lost.
+ENDINGS = 3
 #: Seconds one look at the event bus may take.
 TICK = 0.5
 
@@ -52,6 +56,7 @@ class Job:
     jid: str
     started: float
     pending: dict[str, Pending] = field(default_factory=dict)
+    last: bool = True  # a node that lost it is not sent it again
 
 
 class SaltBus:
@@ -127,7 +132,8 @@ class SaltBus:
             return None
         jid = self._send(client, reachable, call.fun, call.arg, call.kwarg)
         now = self.clock()
-        return Job(index, call, jid, now, {node: Pending(now) for node in reachable})
+        pending = {node: Pending(now) for node in reachable}
+        return Job(index, call, jid, now, pending, last=not call.again)
 
     def _send(
         self,
@@ -166,9 +172,14 @@ class SaltBus:
             event = events.get_event(wait=TICK, tag="salt/job/", full=True, auto_reconnect=True)
             if event and "/ret/" in event["tag"]:
                 self._take(event["data"], jobs, probes, returns)
-            for job in jobs.values():
+            for job in list(jobs.values()):
                 if job.pending:
-                    self._chase(client, job, probes, returns[job.index])
+                    lost = self._chase(client, job, probes, returns[job.index])
+                    if lost:
+                        again = replace(job.call, nodes=tuple(lost), again=False)
+                        job_again = self._publish(client, job.index, again, returns[job.index])
+                        if job_again:
+                            jobs[job_again.jid] = job_again
 
     def _take(
         self,
@@ -191,7 +202,8 @@ class SaltBus:
 
     def _chase(
         self, client: Any, job: Job, probes: dict[str, Job], found: dict[str, Return]
-    ) -> None:
+    ) -> list[str]:
+        """Ask nodes that keep silent, give up those that are lost; return who gets it again."""
         now = self.clock()
         ask: list[str] = []
         lost: dict[str, str] = {}
@@ -206,30 +218,34 @@ class SaltBus:
                         lost[node] = _silence(job, now)
                     else:
                         ask.append(node)
-            elif waiting.ended > 1:
-                lost[node] = f"has ended {job.call.fun} but its return never came"
+            elif waiting.ended >= ENDINGS:
+                lost[node] = f"is there, but neither works on {job.call.fun} nor returned it"
             elif now - waiting.heard > (SETTLE if waiting.ended else job.call.timeout):
                 if job.call.chase:
                     ask.append(node)
                 else:
                     lost[node] = _silence(job, now)
         if not ask and not lost:
-            return
+            return []
         # An event can be lost (a full socket, a restarted publisher); the job cache has the return.
         cached = client.returners[f"{self.opts['master_job_cache']}.get_jid"](job.jid)
+        again = []
         for node in [*ask, *lost]:
             if node in cached:
                 del job.pending[node]
                 answer = cached[node]
                 found[node] = judge(node, answer.get("return"), _retcode(answer), job.jid)
             elif node in lost:
-                del job.pending[node]
-                found[node] = silent(node, lost[node], job.jid)
+                if job.pending.pop(node).ended >= ENDINGS and not job.last:
+                    again.append(node)
+                else:
+                    found[node] = silent(node, lost[node], job.jid)
         ask = [node for node in ask if node in job.pending]
         if ask:
             probes[self._send(client, ask, "saltutil.find_job", [job.jid], {})] = job
             for node in ask:
                 job.pending[node].probe_sent = now
+        return again
 
 
 def _silence(job: Job, now: float) -> str:

@@ -22,6 +22,8 @@ class Call:
     :param timeout: seconds of silence after which a node is asked whether it still works on it
     :param limit: seconds after which a node that still works on it is counted as failed
     :param chase: whether to ask at all; False counts a node as silent once ``timeout`` is over
+    :param again: a node that is there, but neither works on it nor returned anything, lost it (its
+        minion was restarting) and is sent it once more; only for what may run twice
     """
 
     nodes: tuple[str, ...]
@@ -31,6 +33,7 @@ class Call:
     timeout: float = 60
     limit: float = 3600
     chase: bool = True
+    again: bool = False
 
 
 @dataclass(frozen=True)

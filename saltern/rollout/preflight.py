@@ -12,11 +12,11 @@ from saltern.errors import ModelError, PreflightError
 from saltern.model import Inventory, lint
 from saltern.model.cluster import CompiledNode, compile_cluster
 from saltern.rollout.ports import Bus, Call, Clock, Return
-from saltern.rollout.run import CALL_TIMEOUT
+from saltern.rollout.run import ASK_AFTER
 from saltern.rollout.stages import make_plan
 
 #: Seconds a minion has to answer the first ping; a host that just booted needs some.
-PING_TIMEOUT = 20.0
+PING_TIMEOUT = 30.0
 #: Seconds by which a host's clock may differ: certificates, tokens and Galera need less.
 CLOCK_SKEW = 5.0
 
@@ -108,13 +108,13 @@ def check_hosts(nodes: Sequence[str], bus: Bus, clock: Clock, *, sync: bool = Tr
             ("saltutil.sync_all", {"refresh": False}),
             ("saltutil.refresh_modules", {"async": False}),
         ):
-            answers = bus.call(there, fun, (), kwarg, timeout=CALL_TIMEOUT)
+            answers = bus.call(there, fun, (), kwarg, timeout=ASK_AFTER)
             findings += [answer.sentence for answer in answers.values() if not answer.ok]
             there = [node for node, answer in answers.items() if answer.ok]
     if not there:
         return findings
     before = clock.now()
-    answers = bus.call(there, "health.preflight", timeout=CALL_TIMEOUT)
+    answers = bus.call(there, "health.preflight", timeout=ASK_AFTER)
     after = clock.now()
     for node, answer in sorted(answers.items()):
         if not sync and not answer.ok and "is not available" in str(answer.data):

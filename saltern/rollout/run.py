@@ -17,12 +17,12 @@ from saltern.rollout.returns import changed_states
 from saltern.rollout.show import short
 from saltern.rollout.stages import Form, Group, Stage
 
-#: Seconds of silence after which a node that applies states is asked whether it still does.
-APPLY_TIMEOUT = 60.0
+#: Seconds of silence after which a node is asked whether it still works on what it was given.
+ASK_AFTER = 15.0
 #: Seconds that one state.apply may take at most.
 APPLY_LIMIT = 3600.0
-#: Seconds of silence for the small calls before and after.
-CALL_TIMEOUT = 60.0
+#: Seconds that the small calls before the first state may take.
+CALL_LIMIT = 300.0
 #: Seconds that the health checks of a node may take, retries included.
 CHECK_LIMIT = 900.0
 
@@ -176,16 +176,12 @@ class StageRunner:
         """
         if sync:
             # the refresh of the pillar reloads the modules too, and can be waited for
-            self._all(nodes, "saltutil.sync_all", kwarg={"refresh": False}, limit=300)
-        self._all(nodes, "saltutil.refresh_pillar", kwarg={"wait": True, "timeout": 60}, limit=300)
+            self._all(nodes, "saltutil.sync_all", {"refresh": False})
+        self._all(nodes, "saltutil.refresh_pillar", {"wait": True, "timeout": 60})
 
-    def _all(
-        self, nodes: Sequence[str], fun: str, *, kwarg: Mapping[str, Any], limit: float
-    ) -> dict[str, Return]:
-        call = Call(tuple(nodes), fun, kwarg=kwarg, timeout=CALL_TIMEOUT, limit=limit)
-        returns = self.bus.call_all([call])[0]
-        _stop([r.sentence for r in returns.values() if not r.ok])
-        return returns
+    def _all(self, nodes: Sequence[str], fun: str, kwarg: Mapping[str, Any]) -> None:
+        (returns,) = self.bus.call_all([_call(nodes, fun, kwarg=kwarg, limit=CALL_LIMIT)])
+        _stop([answer.sentence for answer in returns.values() if not answer.ok])
 
     def _apply(self, stage: Stage, number: int, step: Sequence[Group], report: StageReport) -> None:
         begin = self.clock.now()
@@ -194,11 +190,10 @@ class StageRunner:
         kwarg: dict[str, Any] = {"test": True} if report.test else {}
         answers = self.bus.call_all(
             [
-                Call(
+                _call(
                     group.nodes,
                     "state.apply",
                     kwarg={"mods": list(group.roles), **kwarg},
-                    timeout=APPLY_TIMEOUT,
                     limit=APPLY_LIMIT,
                 )
                 for group in step
@@ -255,11 +250,10 @@ class StageRunner:
         nodes = sorted(checks)
         answers = self.bus.call_all(
             [
-                Call(
+                _call(
                     (node,),
                     "health.check",
                     ([dict(check) for _, check in checks[node]],),
-                    timeout=CALL_TIMEOUT,
                     limit=CHECK_LIMIT,
                 )
                 for node in nodes
@@ -283,6 +277,18 @@ class StageRunner:
         if what == "begin":
             line = f"stage {stage.name} ({', '.join(stage.roles) or 'no roles'})"
         self.events.emit(f"deploy/{stage.name}/{what}", {"cluster": self.cluster, **data}, line)
+
+
+def _call(
+    nodes: Sequence[str],
+    fun: str,
+    arg: tuple[Any, ...] = (),
+    *,
+    kwarg: Mapping[str, Any] | None = None,
+    limit: float,
+) -> Call:
+    """Everything a stage asks for may run twice, so a node that lost it gets it again."""
+    return Call(tuple(nodes), fun, arg, dict(kwarg or {}), ASK_AFTER, limit, again=True)
 
 
 def _unhealthy(node: str, roles: Sequence[str], answer: Return) -> list[str]:
