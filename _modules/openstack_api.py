@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from salt.exceptions import CommandExecutionError
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 CLOUDS_FILE = "/etc/openstack/clouds.yaml"
 CONNECTIONS = "openstack_api.connections"
+#: What urllib3 wraps around a reason.
+WRAPPED = re.compile(r": HTTPS?ConnectionPool\(.*\(Caused by \w+\([\"'](?:<[^>]*>: )?(.*)[\"']\)+$")
 
 
 def __virtual__() -> bool | tuple[bool, str]:
@@ -82,7 +85,7 @@ def spoken(doing: str) -> Iterator[None]:
                 openstack.exceptions.ConfigException,
             ),
         )
-        text = " ".join(str(err).split())
+        text = WRAPPED.sub(r": \1", " ".join(str(err).split()))
         raise _error(f"Cannot {doing}: {text}", pending) from None
 
 

@@ -209,6 +209,8 @@ def test_keystone_that_does_not_answer(
     answer = minion.run("openstack_identity.project_present", name="p", test=test)
     assert answer["result"] is (None if test else False)
     assert "Cannot look up project 'p'" in answer["comment"]
+    assert "refused" in answer["comment"]
+    assert "Caused by" not in answer["comment"]
     assert PASSWORD not in str(answer)
     waited = minion.run("openstack_api.reachable", name="w", attempts=2, interval=0, test=test)
     assert waited["result"] is test
