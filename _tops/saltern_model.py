@@ -7,6 +7,8 @@ Take each minion's top file from the layered model.
       saltern_model:
         path: /srv/saltern/model
 
+The settings are those of the ext_pillar; what only a pillar needs is ignored.
+
 Returns ``{environment: [service.role, ...]}``. When the model does not compile the only
 entry is an SLS that does not exist, so a highstate fails instead of applying a part.
 """
@@ -37,6 +39,9 @@ def top(**kwargs):
         from saltern.model import serve
 
         config = dict(__opts__["master_tops"]["saltern_model"])
+        # the ext_pillar's settings may be repeated here as they are
+        for name in ("keystore", "gpg_home", "on_error"):
+            config.pop(name, None)
         environment = config.get("default_environment", environment)
         return serve.top(config.pop("path"), kwargs["opts"]["id"], options=config)
     except Exception as err:
