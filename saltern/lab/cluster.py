@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from saltern.errors import LabError, PreflightError
-from saltern.lab import keys, recipe
+from saltern.lab import keys, names, recipe
 from saltern.lab.hosts import repo_bind, use_offline_repo
 from saltern.lab.image import SALT_VENV, Report, ensure_image, silent, uv_program, wheelhouse
 from saltern.lab.nspawn import NspawnProvider
@@ -35,6 +35,8 @@ BOOTSTRAP = "/run/saltern-bootstrap"
 #: Seconds until every minion must have answered the new master.
 MINIONS_TIMEOUT = 180
 EXTRAS = "master"
+#: Where minions listen to the master.
+PUBLISH_PORT = 4505
 
 
 def master_node(staged: Staged) -> str:
@@ -243,31 +245,39 @@ salt-call --config-dir "$dir" --local --out=json --out-indent=-1 state.apply "$@
     def start_minions(self) -> None:
         """Start the minions that do not run, and have them start at boot from now on."""
         start = "systemctl is-active -q salt-minion || systemctl enable -q --now salt-minion"
-        names = [str(fact["name"]) for fact in self.facts.values()]
-        with ThreadPoolExecutor(max_workers=len(names)) as pool:
-            list(pool.map(lambda name: self.provider.exec(name, ["sh", "-c", start]), names))
+        hosts = [str(fact["name"]) for fact in self.facts.values()]
+        with ThreadPoolExecutor(max_workers=len(hosts)) as pool:
+            list(pool.map(lambda name: self.provider.exec(name, ["sh", "-c", start]), hosts))
 
     def wait_minions(self) -> None:
         """Return when every minion has answered the master.
 
         :raises LabError: some did not; the sentence names them
         """
-        missing = sorted(self.staged.nodes)
         deadline = time.monotonic() + MINIONS_TIMEOUT
-        patience = 2
-        while missing and time.monotonic() < deadline:
+        addresses = {str(names.interface(fact["address"]).ip) for fact in self.facts.values()}
+        # A question before a minion listens is lost and costs its whole time-out.
+        while not addresses <= self._listening() and time.monotonic() < deadline:
+            time.sleep(0.3)
+        missing = sorted(self.staged.nodes)
+        while missing:
             ask = ["salt-run", "--out=json", "manage.up", "tgt=" + ",".join(missing)]
-            ask += ["tgt_type=list", f"timeout={patience}", f"gather_job_timeout={patience}"]
-            # The first question after a restart only makes a minion sign in again.
-            patience = min(patience * 2, 10)
+            ask += ["tgt_type=list", "timeout=10", "gather_job_timeout=5"]
             answers = last_json(self.provider.exec(self.master, ask, check=False).stdout)
             missing = [node_id for node_id in missing if node_id not in (answers or [])]
+            if time.monotonic() > deadline:
+                break
         if missing:
             raise LabError(
                 f"minions that do not answer the master: {', '.join(missing)}",
                 cure=f"Look at: saltern lab logs --lab {self.cluster} -u salt-minion "
                 f"{missing[0].split('.')[0]}",
             )
+
+    def _listening(self) -> set[str]:
+        """Return the addresses that are connected to the master's publisher."""
+        argv = ["ss", "-Htn", "state", "established", "sport", "=", f":{PUBLISH_PORT}"]
+        return peer_addresses(self.provider.exec(self.master, argv, check=False).stdout)
 
     def salt_run(self, argv: Sequence[str], on_line: Callable[[str], None]) -> tuple[int, str]:
         """Run ``salt-run`` on the master; its progress lines are passed on as they come.
@@ -329,6 +339,15 @@ def copy_key_ring(source: Path, target: Path) -> None:
     target.chmod(0o700)
     shutil.copy2(source / "pubring.kbx", target / "pubring.kbx")
     shutil.copytree(source / "private-keys-v1.d", target / "private-keys-v1.d", dirs_exist_ok=True)
+
+
+def peer_addresses(ss: str) -> set[str]:
+    """Return the peers in the output of ``ss -Htn state established``.
+
+    A line is ``RECV-Q SEND-Q LOCAL:PORT PEER:PORT``.
+    """
+    fields = [line.split() for line in ss.splitlines()]
+    return {row[3].rpartition(":")[0] for row in fields if len(row) >= 4}
 
 
 def last_json(text: str) -> Any:

@@ -135,6 +135,12 @@ def test_the_first_failed_state_is_told() -> None:
     assert cluster.state_problem(json.dumps({"local": states})) == ""
 
 
+def test_who_listens_to_the_master() -> None:
+    text = "0 0 10.87.10.11:4505 10.87.10.21:48126 \n0 0 10.87.10.11:4505 10.87.10.11:5000\n\n"
+    assert cluster.peer_addresses(text) == {"10.87.10.11", "10.87.10.21"}
+    assert cluster.peer_addresses("") == set()
+
+
 def orchestration() -> str:
     stages = {
         "rollout_|-deploy-foundation_|-foundation_|-stage": {
