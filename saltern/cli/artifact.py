@@ -68,15 +68,13 @@ def _manifests(product: str | None) -> list[building.Manifest]:
 @click.argument("product", required=False)
 def list_(product: str | None) -> None:
     """List the artifacts in the cache, and whether they are those of the catalogue."""
-    table = Table("product", "release", "service", "version", "MiB", "built", "sha256", "state")
+    table = Table("release", "service", "version", "MiB", "sha256", "state", box=None)
     for item in _manifests(product):
         table.add_row(
-            item.product,
-            item.release,
+            f"{item.product} {item.release}",
             item.name,
             item.version,
             f"{item.size / MIB:.1f}",
-            item.built,
             item.sha256[:16],
             _state(item),
         )
