@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from saltern.adapters.salt_bus import SaltBus
 from tests.support import TREE
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="certificates are handed to root")
@@ -23,19 +24,18 @@ NAMES, ADDRESSES = ["api.pki.test", "web", WEB], ["192.0.2.1", "192.0.2.2"]
 class Site:
     """Master, authority and one host, with everything they write below one directory."""
 
-    def __init__(self, root: Path, master: Any, authority: Any, web: Any) -> None:
+    def __init__(self, root: Path, bus: SaltBus, authority: Any) -> None:
         self.root, self.pki, self.trust = root, root / "pki", root / "trust.crt"
-        self.authority = authority
-        self._salt = master.salt_cli(timeout=120)
-        self._web = web.salt_call_cli(timeout=120)
+        self.bus, self.authority = bus, authority
 
-    def call(self, target: str, *args: Any) -> Any:
-        ran = self._salt.run(*args, minion_tgt=target)
-        return ran.data or ran.stdout
+    def call(self, node: str, fun: str, *args: Any, **kwargs: Any) -> Any:
+        """What a minion answers, an error's text included."""
+        return self.bus.call([node], fun, args, kwargs, timeout=120)[node].data
 
     def managed(self, names: list[str] = NAMES, **options: Any) -> dict[str, Any]:
         """Run the state on the host; returns its one result."""
-        ran = self._web.run(
+        states = self.call(
+            WEB,
             "state.single",
             "pki_host.managed",
             name=str(self.pki),
@@ -46,7 +46,7 @@ class Site:
             trust=str(self.trust),
             **options,
         )
-        (result,) = ran.data.values()
+        (result,) = states.values()
         return result  # type: ignore[no-any-return]
 
     def certificate(self) -> x509.Certificate:
@@ -66,14 +66,11 @@ class Site:
 
     def publish(self, **kwargs: Any) -> str:
         """What the authority answers to the host's own publish, as text."""
-        ran = self._web.run(
-            "publish.publish",
-            AUTHORITY,
-            "pki_ca.sign",
-            arg=[{**kwargs, "__kwarg__": True}],
-            timeout=60,
+        request = [{**kwargs, "__kwarg__": True}]
+        answers = self.call(
+            WEB, "publish.publish", AUTHORITY, "pki_ca.sign", arg=request, timeout=60
         )
-        return str(ran.data[AUTHORITY])
+        return str(answers[AUTHORITY])
 
 
 @pytest.fixture(scope="module")
@@ -107,10 +104,17 @@ def site(salt_factories: Any, tmp_path_factory: pytest.TempPathFactory) -> Itera
         authority = master.salt_minion_daemon(AUTHORITY, overrides=quiet)
         web = master.salt_minion_daemon(WEB, overrides=quiet)
         with authority.started(), web.started():
-            built = Site(root, master, authority, web)
+            built = Site(root, SaltBus(master.config), authority)
             states = built.call(AUTHORITY, "state.apply", "pki.ca")
             assert all(state["result"] for state in states.values()), states
             yield built
+
+
+@pytest.fixture
+def signed(site: Site) -> Site:
+    """The host has its certificate, whatever an earlier test did to it."""
+    assert site.managed()["result"] is True
+    return site
 
 
 def test_a_host_gets_a_certificate_that_can_be_used(site: Site) -> None:
@@ -129,75 +133,69 @@ def test_a_host_gets_a_certificate_that_can_be_used(site: Site) -> None:
     assert (site.root / "ca/ca.key").stat().st_mode & 0o777 == 0o600
 
 
-def test_the_key_is_in_no_return(site: Site) -> None:
-    site.managed()
-    key = (site.pki / "host.key").read_text()
-    (site.pki / "host.key").unlink()
-    told = str(site.managed())
-    assert (site.pki / "host.key").read_text() != key
+def test_the_key_is_in_no_return(signed: Site) -> None:
+    key = (signed.pki / "host.key").read_text()
+    (signed.pki / "host.key").unlink()
+    told = str(signed.managed())
+    assert (signed.pki / "host.key").read_text() != key
     assert "PRIVATE" not in told
 
 
-def test_the_second_run_changes_nothing(site: Site) -> None:
-    site.managed()
-    result = site.managed()
+def test_the_second_run_changes_nothing(signed: Site) -> None:
+    result = signed.managed()
     assert result["result"] is True
     assert result["changes"] == {}
 
 
-def test_it_is_renewed_before_it_ends_with_the_same_key(site: Site) -> None:
-    site.managed()
-    key, serial = (site.pki / "host.key").read_text(), site.certificate().serial_number
-    result = site.managed(days_remaining=366)
+def test_it_is_renewed_before_it_ends_with_the_same_key(signed: Site) -> None:
+    key, serial = (signed.pki / "host.key").read_text(), signed.certificate().serial_number
+    result = signed.managed(days_remaining=366)
     assert "certificate" in result["changes"]
-    assert site.certificate().serial_number != serial
-    assert (site.pki / "host.key").read_text() == key
+    assert signed.certificate().serial_number != serial
+    assert (signed.pki / "host.key").read_text() == key
 
 
-def test_test_mode_touches_nothing(site: Site) -> None:
-    site.managed()
-    before = {path: path.read_bytes() for path in site.pki.iterdir()}
-    result = site.managed(days_remaining=366, test=True)
+def test_test_mode_touches_nothing(signed: Site) -> None:
+    before = {path: path.read_bytes() for path in signed.pki.iterdir()}
+    result = signed.managed(days_remaining=366, test=True)
     assert result["result"] is None
     assert result["changes"]
-    assert {path: path.read_bytes() for path in site.pki.iterdir()} == before
+    assert {path: path.read_bytes() for path in signed.pki.iterdir()} == before
 
 
-def test_a_name_the_model_does_not_grant_is_refused(site: Site) -> None:
-    site.managed()
-    before = (site.pki / "host.crt").read_bytes()
-    result = site.managed([*NAMES, "mail.pki.test"])
+def test_a_name_the_model_does_not_grant_is_refused(signed: Site) -> None:
+    before = (signed.pki / "host.crt").read_bytes()
+    result = signed.managed([*NAMES, "mail.pki.test"])
     assert result["result"] is False
     assert f"{WEB} asks for a certificate for mail.pki.test" in result["comment"]
-    assert (site.pki / "host.crt").read_bytes() == before
+    assert (signed.pki / "host.crt").read_bytes() == before
 
 
-def test_a_host_cannot_pass_for_another(site: Site) -> None:
+def test_a_host_cannot_pass_for_another(signed: Site) -> None:
     """It says whom it wants to be; the master says who it is."""
-    answer = site.publish(csr=site.request(AUTHORITY), __pub_id=AUTHORITY)
+    answer = signed.publish(csr=signed.request(AUTHORITY), __pub_id=AUTHORITY)
     assert f"{WEB} asks for a certificate for {AUTHORITY}" in answer
     assert "BEGIN CERTIFICATE" not in answer
 
 
-def test_a_host_cannot_become_an_authority(site: Site) -> None:
+def test_a_host_cannot_become_an_authority(signed: Site) -> None:
     """The request asks for CA:TRUE; only its public key is taken."""
-    csr = site.request(WEB)
-    answer = site.publish(csr=csr)
+    csr = signed.request(WEB)
+    answer = signed.publish(csr=csr)
     pem = answer.replace("\\n", "\n")
     cert = x509.load_pem_x509_certificate(pem[pem.index("-----BEGIN") :].encode())
     assert not cert.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
 
 
-def test_an_operator_cannot_sign_in_a_hosts_name(site: Site) -> None:
-    answer = site.call(AUTHORITY, "pki_ca.sign", site.request(WEB))
+def test_an_operator_cannot_sign_in_a_hosts_name(signed: Site) -> None:
+    answer = signed.call(AUTHORITY, "pki_ca.sign", signed.request(WEB))
     assert "Only hosts may ask" in str(answer)
 
 
-def test_hosts_converge_while_the_authority_is_away(site: Site) -> None:
+def test_hosts_converge_while_the_authority_is_away(signed: Site) -> None:
     """Last: it stops the authority."""
-    site.managed()
-    with site.authority.stopped():
-        assert site.managed()["changes"] == {}
-        result = site.managed(days_remaining=366, timeout=5)
+    with signed.authority.stopped():
+        assert signed.managed()["changes"] == {}
+        result = signed.managed(days_remaining=366, timeout=5)
     assert result["result"] is False
     assert f"The authority {AUTHORITY} did not answer within 5 seconds" in result["comment"]
