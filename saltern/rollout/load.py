@@ -8,7 +8,7 @@ from typing import Any
 
 from saltern.errors import PreflightError
 from saltern.model import Inventory
-from saltern.model.cluster import compile_cluster
+from saltern.model.cluster import CompiledNode, compile_cluster
 from saltern.rollout.stages import StagePlan, make_plan
 
 
@@ -20,8 +20,21 @@ def load_plan(model: Path, cluster: str, options: Mapping[str, Any] | None = Non
     :param options: settings of the merge engine
     :raises ModelError: the model does not compile, or the roles' lifecycles do not fit
     """
-    nodes = compile_cluster(Inventory(model, **(options or {})), cluster)
-    return make_plan(cluster, nodes)
+    inventory = Inventory(model, **(options or {}))
+    return plan_of(inventory, cluster, compile_cluster(inventory, cluster))
+
+
+def plan_of(inventory: Inventory, cluster: str, nodes: Mapping[str, CompiledNode]) -> StagePlan:
+    """Make the plan of a compiled cluster; a role exists when it has a service class.
+
+    :param inventory: the model tree
+    :param cluster: name of the cluster
+    :param nodes: its compiled nodes
+    :raises ModelError: the roles' lifecycles do not fit
+    """
+    prefix = "service."
+    known = {name.removeprefix(prefix) for name in inventory.class_files if name.startswith(prefix)}
+    return make_plan(cluster, nodes, known)
 
 
 def load_members(

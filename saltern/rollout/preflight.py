@@ -11,9 +11,9 @@ from typing import Any
 from saltern.errors import ModelError, PreflightError
 from saltern.model import Inventory, lint
 from saltern.model.cluster import CompiledNode, compile_cluster
+from saltern.rollout.load import plan_of
 from saltern.rollout.ports import Bus, Call, Clock, Return
 from saltern.rollout.run import ASK_AFTER
-from saltern.rollout.stages import make_plan
 
 #: Seconds a minion has to answer the first ping; a host that just booted needs some.
 PING_TIMEOUT = 30.0
@@ -39,7 +39,7 @@ def check_site(model: Path, cluster: str, options: Mapping[str, Any], artifacts:
         if findings:
             return findings
         nodes = compile_cluster(inventory, cluster)
-        make_plan(cluster, nodes)
+        plan_of(inventory, cluster, nodes)
     except ModelError as err:
         return [str(err)]
     return check_artifacts(nodes, artifacts)

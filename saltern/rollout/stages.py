@@ -13,8 +13,8 @@ Everything here is a pure function of the compiled model: who runs which role, a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 from saltern.errors import ModelError
@@ -185,33 +185,50 @@ class StagePlan:
         }
 
 
-def read_roles(nodes: Mapping[str, Node]) -> dict[str, Role]:
+def read_roles(nodes: Mapping[str, Node], known: Collection[str] = ()) -> dict[str, Role]:
     """Read the roles of a cluster and hold what they declare against each other.
 
     :param nodes: compiled nodes by minion id
+    :param known: roles that exist though they need not run in this cluster; to wait for one that
+        does not is to wait for nothing
     :returns: roles by name
     :raises ModelError: a role without lifecycle, a value that is not one, two nodes that
-        disagree about a role, or an ``after`` that names an unknown or a later role
+        disagree about a role, an ``after`` that names an unknown or a later role, or one of the
+        same node that does not run there
     """
     members: dict[str, list[str]] = {}
     for node in sorted(nodes):
         for name in dict.fromkeys(nodes[node].applications):
             members.setdefault(name, []).append(node)
     roles = {name: _read_role(name, ids, nodes) for name, ids in sorted(members.items())}
-    for role in roles.values():
-        where = f"lifecycle:{role.name}:after"
-        for other in (*role.after, *role.after_here):
-            if other not in roles:
-                raise ModelError(
-                    f"role {other!r} runs on no node of this cluster",
-                    where=where,
-                    cure="Name a role that does, or drop the entry in the cluster's class",
-                )
-            if STAGES.index(roles[other].stage) > STAGES.index(role.stage):
-                raise ModelError(
-                    f"{other} belongs to the later stage {roles[other].stage}", where=where
-                )
-    return roles
+    return {role.name: _held_against(role, roles, known) for role in roles.values()}
+
+
+def _held_against(role: Role, roles: Mapping[str, Role], known: Collection[str]) -> Role:
+    """Check whom a role waits for; leave out what exists but does not run in this cluster."""
+    where = f"lifecycle:{role.name}:after"
+    for other in (*role.after, *role.after_here):
+        if other not in roles and other not in known:
+            raise ModelError(
+                f"role {other!r} does not exist",
+                where=where,
+                cure="Name a role that does, or drop the entry",
+            )
+        if other in roles and STAGES.index(roles[other].stage) > STAGES.index(role.stage):
+            raise ModelError(
+                f"{other} belongs to the later stage {roles[other].stage}", where=where
+            )
+    for other in role.after_here:
+        here = roles[other].members if other in roles else ()
+        without = [node for node in role.members if node not in here]
+        if without:
+            raise ModelError(
+                f"{role.name} waits for {other} on the same node, which {', '.join(without)}"
+                " does not run",
+                where=where,
+                cure=f"Add {other} to the classes of the node",
+            )
+    return replace(role, after=tuple(other for other in role.after if other in roles))
 
 
 def _read_role(name: str, members: Sequence[str], nodes: Mapping[str, Node]) -> Role:
@@ -247,13 +264,7 @@ def _read_role(name: str, members: Sequence[str], nodes: Mapping[str, Node]) -> 
         if isinstance(health, str | Mapping) or not all(isinstance(c, Mapping) for c in health):
             raise ModelError("must be a list of mappings", where=f"{where}:health")
         checks[node] = tuple(dict(check) for check in health)
-    first = found[0][1]
-    return Role(
-        **{
-            **{key: getattr(first, key) for key in first.__dataclass_fields__},
-            "checks": checks,
-        }
-    )
+    return replace(found[0][1], checks=checks)
 
 
 def _one_of(value: Any, allowed: Sequence[str], where: str) -> str:
@@ -282,14 +293,15 @@ def _read_after(entries: Any, where: str) -> tuple[tuple[str, ...], tuple[str, .
     return tuple(sorted(set(everywhere))), tuple(sorted(set(here) - set(everywhere)))
 
 
-def make_plan(cluster: str, nodes: Mapping[str, Node]) -> StagePlan:
+def make_plan(cluster: str, nodes: Mapping[str, Node], known: Collection[str] = ()) -> StagePlan:
     """Make the plan of a cluster.
 
     :param cluster: its name
     :param nodes: compiled nodes by minion id
+    :param known: roles that exist, see :func:`read_roles`
     :raises ModelError: see :func:`read_roles`; also a circle in ``after``
     """
-    roles = read_roles(nodes)
+    roles = read_roles(nodes, known)
     return StagePlan(cluster, tuple(_make_stage(name, roles) for name in STAGES))
 
 

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saltern.errors import ModelError
@@ -111,7 +111,8 @@ def test_a_role_that_starts_together_travels_with_a_serial_one():
 @pytest.mark.parametrize(
     ("lifecycle", "sentence"),
     [
-        ({"a.x": {"after": ["z.none"]}}, "role 'z.none' runs on no node"),
+        ({"a.x": {"after": ["z.none"]}}, "role 'z.none' does not exist"),
+        ({"a.x": {"after": [{"role": "z.none", "scope": "node"}]}}, "'z.none' does not exist"),
         ({"a.x": {"after": ["b.y"]}, "b.y": {"after": ["a.x"]}}, "a.x -> b.y -> a.x"),
         ({"a.x": {"after": ["a.x"]}}, "a.x -> a.x"),
         ({"a.x": {"after": ["b.y"]}, "b.y": {"stage": "control"}}, "later stage control"),
@@ -133,6 +134,22 @@ def test_what_does_not_fit_is_refused_with_the_place(lifecycle, sentence):
 def test_a_role_without_lifecycle_is_refused():
     with pytest.raises(ModelError, match=r"n1: role a\.x has no lifecycle"):
         read_roles({"n1": FakeNode(("a.x",), {})})
+
+
+def test_a_role_that_exists_but_does_not_run_here_is_not_waited_for():
+    nodes = cluster({"a.x": INF}, {"a.x": {"after": ["z.other"]}})
+    plan = make_plan("c", nodes, known={"a.x", "z.other"})
+    assert plan.stage("foundation").roles == ("a.x",)
+
+
+@pytest.mark.parametrize("members", [["inf01", "inf03"], ["cfg01"], []])
+def test_a_predecessor_on_the_same_node_must_run_there(members):
+    nodes = cluster(
+        {"a.x": INF, "b.y": members}, {"a.x": {"after": [{"role": "b.y", "scope": "node"}]}}
+    )
+    missing = ", ".join(node for node in INF if node not in members)
+    with pytest.raises(ModelError, match=f"on the same node, which {missing} does not run"):
+        make_plan("c", nodes, known={"a.x", "b.y"})
 
 
 def test_nodes_that_disagree_about_a_role_are_both_named():
@@ -215,7 +232,8 @@ def clusters(draw: st.DrawFn):
     for index, name in enumerate(names):
         members[name] = draw(st.lists(st.sampled_from(nodes), min_size=1, unique=True))
         before = draw(st.lists(st.sampled_from(names[:index]), unique=True)) if index else []
-        here = draw(st.lists(st.sampled_from(names[:index]), unique=True)) if index else []
+        beside = [o for o in names[:index] if set(members[name]) <= set(members[o])]
+        here = draw(st.lists(st.sampled_from(beside), unique=True)) if beside else []
         # never a predecessor of a later stage
         lowest = max([0, *(ROLE_STAGES.index(lifecycle[o]["stage"]) for o in [*before, *here])])
         lifecycle[name] = {
@@ -245,6 +263,7 @@ def positions(plan: StagePlan) -> dict[tuple[str, str], tuple[int, ...]]:
     return found
 
 
+@settings(deadline=None)
 @given(clusters())
 def test_every_role_is_applied_once_on_each_of_its_nodes_in_order(data):
     members, lifecycle = data
@@ -261,6 +280,7 @@ def test_every_role_is_applied_once_on_each_of_its_nodes_in_order(data):
                     assert found[entry["role"], node] < found[role, node]
 
 
+@settings(deadline=None)
 @given(clusters())
 def test_members_converge_as_they_may(data):
     members, lifecycle = data
@@ -280,6 +300,7 @@ def test_members_converge_as_they_may(data):
             assert len(order) > 1
 
 
+@settings(deadline=None)
 @given(clusters())
 def test_forms_follow_their_role_and_precede_what_waits_for_it(data):
     members, lifecycle = data
@@ -300,6 +321,7 @@ def test_forms_follow_their_role_and_precede_what_waits_for_it(data):
                 assert all(found[other, node][:2] > level for node in members[other])
 
 
+@settings(deadline=None)
 @given(clusters())
 def test_the_plan_depends_on_nothing_but_the_model(data):
     members, lifecycle = data
