@@ -170,7 +170,10 @@ def plain_secrets(data: Any, schema: Mapping[str, Any]) -> Iterator[tuple[str, .
 
 def _say(error: jsonschema.ValidationError) -> str:
     kind = error.validator
-    hidden = isinstance(error.schema, dict) and error.schema.get("writeOnly")
+    key = str(error.absolute_path[-1]) if error.absolute_path else ""
+    hidden = _SECRET_NAME.search(key) or (
+        isinstance(error.schema, dict) and error.schema.get("writeOnly")
+    )
     if kind == "type":
         return f"must be {_either(error.validator_value)}, is {_type(error.instance)}"
     if kind in ("required", "additionalProperties", "unevaluatedProperties", "dependentRequired"):

@@ -251,6 +251,10 @@ def test_ciphertext_is_not_measured() -> None:
     assert path == ("x",)
     assert sentence == "does not satisfy maxLength: 5"
     assert list(lint.plain_secrets({"x": PGP.format("s")}, schema)) == []
+    # nor one whose name says what it is
+    named = {"properties": {"db_password": {"maxLength": 5}}}
+    ((_, sentence),) = lint.violations({"db_password": "hunter2"}, named)
+    assert "hunter2" not in sentence
 
 
 def test_write_only_is_found_wherever_a_schema_can_say_it() -> None:
