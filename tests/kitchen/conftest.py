@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 import testinfra
+import yaml
 from testinfra.host import Host
 
+from saltern.artifact import build as building
+from saltern.artifact import pins
 from saltern.lab.hosts import repo_bind, use_offline_repo
 from saltern.lab.image import ensure_image
 from saltern.lab.nspawn import NspawnProvider
@@ -23,6 +26,10 @@ from tests.support import TREE, kitchen
 from tests.support.hosts import testinfra_host, why_no_hosts
 
 SUITES = kitchen.read()
+RELEASE = "2025.1"
+#: the generated file of the OpenStack suites, and where their archives appear in the host
+ARTIFACT_PILLAR = ".kitchen/artifacts.sls"
+ARTIFACTS = "/srv/saltern/artifacts"
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.kitchen)
 
 
+def artifacts() -> str:
+    """Pillar that names the built artifacts, building them first where they are not cached."""
+    manifests = building.ensure("openstack", RELEASE)
+    return yaml.safe_dump(pins.parameters(manifests, f"file://{ARTIFACTS}"))
+
+
 @pytest.fixture(scope="session")
 def instance(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
@@ -76,8 +89,10 @@ def instance(
     reason = why_no_hosts()
     if reason:
         pytest.skip(reason)
+    building.artifacts_dir().mkdir(parents=True, exist_ok=True)
     sandbox = tmp_path_factory.mktemp(suite.name)
-    kitchen.lay_out(suite, sandbox)
+    wanted = suite.provisioner.get("pillars_from_files", {}).values()
+    kitchen.lay_out(suite, sandbox, {ARTIFACT_PILLAR: artifacts()} if wanted else {})
     name = suite.provisioner["salt_minion_id"].split(".")[0]
     provider = NspawnProvider(f"kitchen-{suite.name}-{suite.image}")
     spec = HostSpec(
@@ -89,6 +104,7 @@ def instance(
             repo_bind(ensure_image(suite.image)),
             Bind(str(sandbox), kitchen.SANDBOX),
             Bind(str(TREE), kitchen.TREE_IN_HOST),
+            Bind(str(building.artifacts_dir()), ARTIFACTS),
         ),
     )
     try:

@@ -73,8 +73,11 @@ def read(path: Path = TREE / "Kitchenfile") -> list[Suite]:
     return found
 
 
-def lay_out(suite: Suite, target: Path) -> None:
-    """Write what ``salt_solo`` would put into the instance below ``target``."""
+def lay_out(suite: Suite, target: Path, generated: Mapping[str, str] | None = None) -> None:
+    """Write what ``salt_solo`` would put into the instance below ``target``.
+
+    :param generated: text of files that ``pillars_from_files`` names and the tree does not have
+    """
     provisioner = suite.provisioner
     salt, pillar, etc = target / "salt", target / "pillar", target / "etc"
     for directory in (salt, pillar, etc):
@@ -85,6 +88,8 @@ def lay_out(suite: Suite, target: Path) -> None:
     (salt / "top.sls").write_text(yaml.safe_dump(provisioner["state_top"]))
     for name, content in provisioner["pillars"].items():
         (pillar / name).write_text(yaml.safe_dump(content, sort_keys=False))
+    for name, source in provisioner.get("pillars_from_files", {}).items():
+        (pillar / name).write_text((generated or {})[source])
     minion = {
         "id": provisioner["salt_minion_id"],
         "file_client": "local",
