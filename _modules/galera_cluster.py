@@ -211,7 +211,7 @@ def wait_synced(deadline=1800):
         salt inf02.demo-core.test galera_cluster.wait_synced deadline=60
     """
     end = time.monotonic() + deadline
-    failures = _failures()
+    failures = int(_show("NRestarts") or 0)
     while time.monotonic() < end:
         state = _show("ActiveState")
         wsrep = _wsrep() if state == "active" else None
@@ -219,7 +219,7 @@ def wait_synced(deadline=1800):
             raise CommandExecutionError("MariaDB runs without Galera (wsrep_on is off).")
         if wsrep and _serving(wsrep):
             return f"Synced in a cluster of {wsrep['wsrep_cluster_size']}."
-        if state in ("failed", "inactive") or _failures() >= failures + 2:
+        if state in ("failed", "inactive") or int(_show("NRestarts") or 0) >= failures + 2:
             raise CommandExecutionError(f"MariaDB gave up: {diagnose()}")
         time.sleep(1)
     raise CommandExecutionError(f"Not Synced after {deadline} s: {diagnose()}")
@@ -288,17 +288,12 @@ def diagnose():
     """
     log = _run(["journalctl", "--unit", UNIT, "--lines=200", "--output=cat", "--no-pager"]).stdout
     unit = f"unit {_show('ActiveState')}/{_show('SubState')}"
-    if "failed to reach primary view" in _tail(log):
+    if "failed to reach primary view" in log[log.rfind("Starting MariaDB") + 1 :]:
         return (
             f"{unit}, no Primary component can be reached. If all members are down, run"
             " salt-run galera.recover."
         )
     return f"{unit}, {_errors(log)}"
-
-
-def _tail(log):
-    """Return the part of a log that belongs to the last start of the server."""
-    return log[log.rfind("Starting MariaDB") + 1 :]
 
 
 def _errors(log):
@@ -314,10 +309,6 @@ def _serving(wsrep):
 def _running():
     """Tell whether the server runs, or its unit is about to start it again."""
     return _show("ActiveState") not in ("inactive", "failed", "")
-
-
-def _failures():
-    return int(_show("NRestarts") or 0)
 
 
 def _wsrep():
