@@ -72,7 +72,8 @@ def test_a_role_declares_its_lifecycle(service: str, role: str) -> None:
     assert lifecycle["stage"] in STAGES
     assert lifecycle["start"] in {"together", "first_then_rest", "serial"}
     known = {f"{s}.{r}" for s, r in ROLES}
-    assert set(lifecycle["after"]) <= known
+    after = {e["role"] if isinstance(e, dict) else e for e in lifecycle["after"]}
+    assert after <= known
     assert lifecycle["health"], "a stage ends with its validation"
     for check in lifecycle["health"]:
         assert len(CHECKS & set(check)) == 1, check

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import salt.utils.event
 
+from saltern.adapters import salt_bus
 from saltern.adapters.gpg import Gpg
 from saltern.model import serve
+from saltern.rollout import preflight
+from saltern.rollout import run as stage_run
 
 from .conftest import CLUSTER, NODES, Trial
 
@@ -31,20 +35,30 @@ def steps(done: Any) -> dict[str, dict[str, Any]]:
 
 
 @contextmanager
-def listening(master: Any) -> Iterator[Callable[[], list[dict[str, Any]]]]:
-    """Hear every event of the master's bus; the yielded function returns those so far."""
+def listening(master: Any) -> Iterator[list[dict[str, Any]]]:
+    """Hear every event of the master's bus; complete after the block."""
     opts = dict(master.config)
     heard: list[dict[str, Any]] = []
-    with salt.utils.event.get_event(
-        "master", sock_dir=opts["sock_dir"], opts=opts, listen=True
-    ) as bus:
+    ready, done = threading.Event(), threading.Event()
 
-        def drain() -> list[dict[str, Any]]:
-            while event := bus.get_event(wait=1, full=True):
-                heard.append(event)
-            return heard
+    def listen() -> None:
+        with salt.utils.event.get_event(
+            "master", sock_dir=opts["sock_dir"], opts=opts, listen=True
+        ) as bus:
+            ready.set()
+            while (event := bus.get_event(wait=1, full=True)) or not done.is_set():
+                if event:
+                    heard.append(event)
 
-        yield drain
+    # all the time: the bus does not keep events for those who do not read them
+    thread = threading.Thread(target=listen)
+    thread.start()
+    assert ready.wait(30)
+    try:
+        yield heard
+    finally:
+        done.set()
+        thread.join()
 
 
 def test_orchestrated(run: Any, fresh: Trial, master: Any, capfd: Any):
@@ -54,7 +68,7 @@ def test_orchestrated(run: Any, fresh: Trial, master: Any, capfd: Any):
     ]["password"]
     assert len(secret) >= 12
     told = []
-    with listening(master) as events:
+    with listening(master) as heard:
         # a preview shows every stage, changes nothing and says so
         preview = run("state.orch", "deploy", "test=True")
         told.append(preview)
@@ -103,7 +117,6 @@ def test_orchestrated(run: Any, fresh: Trial, master: Any, capfd: Any):
             assert state["changes"] == {}
         assert "0 states changed on 2 hosts" in steps(again)["control"]["comment"]
 
-        heard = events()
     tags = [event["tag"] for event in heard]
     assert "saltern/deploy/foundation/begin" in tags
     assert tags.count("saltern/deploy/control/end") == 3
@@ -154,7 +167,13 @@ def test_a_failed_health_check_stops_the_stage(call: Any, fresh: Trial):
     assert call("deploy.stage", name="foundation")["counts"] == {NODES[0]: 1, NODES[1]: 0}
 
 
-def test_a_silent_minion_stops_the_stage_by_name(call: Any, fresh: Trial, minions: Any):
+def test_a_silent_minion_stops_the_stage_by_name(
+    call: Any, fresh: Trial, minions: Any, monkeypatch: pytest.MonkeyPatch
+):
+    # as long as the suite waits for a busy host, this test need not
+    monkeypatch.setattr(preflight, "PING_TIMEOUT", 10)
+    monkeypatch.setattr(stage_run, "ASK_AFTER", 10)
+    monkeypatch.setattr(salt_bus, "PROBES", 1)
     gone = minions[NODES[1]]
     gone.terminate()
     try:
@@ -189,14 +208,14 @@ def test_a_broken_model_is_refused_before_any_minion_is_asked(call: Any, trial: 
     text = broken.read_text()
     broken.write_text(text.replace("${_param:port}", "${_param:prot}"))
     try:
-        with listening(master) as events:
+        with listening(master) as heard:
             refused = call("deploy.stage", name="preflight")
-            tags = [event["tag"] for event in events()]
     finally:
         broken.write_text(text)
     assert refused["retcode"] == 2
     assert "_param:prot" in refused["comment"]
     assert "classes/service/trial/app.yml" in refused["comment"]
+    tags = [event["tag"] for event in heard]
     assert "saltern/deploy/preflight/fail" in tags
     assert not [tag for tag in tags if tag.startswith("salt/job/")]
 
