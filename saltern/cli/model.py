@@ -116,16 +116,16 @@ def nodes(ctx: click.Context, path: Path, cluster: str, check: bool) -> None:
 @click.pass_context
 def lint(ctx: click.Context, path: Path, cluster: str | None, formulas: Path | None) -> None:
     """Compile all nodes and check layers, schemas, secrets and lifecycles."""
-    from saltern.model import lint as linter
+    from saltern.model.lint import check
     from saltern.model.cluster import clusters
 
     inventory = _open(path)
     names = [cluster] if cluster else clusters(inventory)
     if not names:
         raise ModelError("the model has no nodes", where=str(path))
-    findings = linter.check(inventory, names[0], formulas)
+    findings = check(inventory, names[0], formulas)
     for name in names[1:]:
-        findings += linter.check(inventory, name, formulas)
+        findings += check(inventory, name, formulas)
     unique = list(dict.fromkeys(map(str, findings)))
     for sentence in unique:
         click.echo(sentence)

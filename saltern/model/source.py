@@ -167,8 +167,10 @@ def load(top: Path, below: str, name: str, options: Options) -> Source:
     except yaml.MarkedYAMLError as err:
         line = f":{err.problem_mark.line + 1}" if err.problem_mark else ""
         raise ModelError(f"{err.problem or err.context}", where=f"{shown}{line}") from None
-    except (yaml.YAMLError, ValueError) as err:
+    except yaml.YAMLError as err:
         raise ModelError(f"not valid YAML: {str(err).splitlines()[0]}", where=shown) from None
+    except ValueError:  # its text holds the value
+        raise ModelError("a date or number is out of range", where=shown) from None
     source = _source(data, name, shown, options)
     _parsed[(path, name, options.strict)] = (stamp, source)
     return source

@@ -76,6 +76,8 @@ def tokenise(text: str) -> str | Ref | Text:
         when it is exactly one reference, else a :class:`Text`
     :raises TreeError: an unclosed or empty reference, or an inventory query ``$[…]``
 
+    The text is in no error: it may be a password that nobody has encrypted yet.
+
     Source: the grammar of kapicorp-reclass 2.0 (``reclass/values/parser_funcs.py``).
     """
     if "${" not in text and "$[" not in text:
@@ -87,7 +89,7 @@ def tokenise(text: str) -> str | Ref | Text:
             ref, at = _reference(text, at)
             parts.append(ref)
         elif text.startswith("$[", at):
-            raise TreeError(f"inventory queries are not supported: {text[at : at + 60]!r}")
+            raise TreeError("inventory queries are not supported; write \\$[ for a plain $[")
         else:
             piece, at = _escape_or_text(text, at, ("\\${", "\\$["), _TEXT)
             parts.append(piece)
@@ -128,7 +130,7 @@ def _reference(text: str, start: int) -> tuple[Ref, int]:
     while at < len(text):
         if text[at] == "}":
             if not parts:
-                raise TreeError(f"empty reference in {text!r}")
+                raise TreeError("empty reference; write \\${ for a plain ${")
             return Ref(tuple(_joined(parts))), at + 1
         if text.startswith("${", at):
             nested, at = _reference(text, at)
@@ -136,7 +138,7 @@ def _reference(text: str, start: int) -> tuple[Ref, int]:
         else:
             piece, at = _escape_or_text(text, at, ("\\${", "\\}"), _REF_TEXT)
             parts.append(piece)
-    raise TreeError(f"reference without closing brace in {text!r}")
+    raise TreeError("reference without closing brace; write \\${ for a plain ${")
 
 
 def split_path(text: str) -> tuple[str, ...]:

@@ -247,6 +247,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "constant changed": (one({"a": 6}, {"=a": 5}), {}, "constant (=) value is set again"),
     "unclosed reference": (one({"a": "x${b"}), {}, "without closing brace"),
     "empty reference": (one({"a": "${}"}), {}, "empty reference"),
+    "impossible date": ({"nodes/n.yml": "parameters: {a: 2020-13-45}"}, {}, "out of range"),
     "broken YAML": ({"nodes/n.yml": "a: [1"}, {}, "nodes/n.yml:2: did not find"),
     "two files, one class": (
         {"classes/a.yml": {}, "classes/a/init.yml": {}, "nodes/n.yml": node()},

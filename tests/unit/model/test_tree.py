@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from saltern.model.options import Options
 from saltern.model.resolve import Resolver
-from saltern.model.tree import Ref, Text, build, merge, references, tokenise
+from saltern.model.tree import Ref, Text, TreeError, build, merge, references, tokenise
 
 KEYS = st.sampled_from(["a", "b", "c"])
 LEAVES = st.one_of(st.integers(), st.text(alphabet="xy", max_size=2))
@@ -73,8 +74,6 @@ def test_plain_data_is_fresh(tree: Any) -> None:
 @given(st.text(alphabet="${}[]:\\ax", max_size=12))
 def test_any_text_is_read_or_refused(text: str) -> None:
     """Never a crash; text without an opening mark stays as it is."""
-    from saltern.model.tree import TreeError
-
     try:
         token = tokenise(text)
     except TreeError:
@@ -84,6 +83,14 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         assert token == text
     if isinstance(token, Text):
         assert any(isinstance(part, Ref) for part in token.parts)
+
+
+@pytest.mark.parametrize("text", ["hunter2${", "hunter2${}", "${x}hunter2$[ y ]"])
+def test_an_error_does_not_tell_the_text(text: str) -> None:
+    """It may be a password that nobody has encrypted yet."""
+    with pytest.raises(TreeError) as caught:
+        tokenise(text)
+    assert "hunter2" not in caught.value.sentence
 
 
 def test_references_are_found_wherever_they_are() -> None:
