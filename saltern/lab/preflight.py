@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,9 @@ from saltern.lab.paths import cache_dir, state_dir
 PROGRAMS = {
     "apt-ftparchive": "apt-utils",
     "debootstrap": "debootstrap",
+    "git": "git",
     "gpg": "gnupg",
+    "gpgconf": "gnupg",
     "ip": "iproute2",
     "journalctl": "systemd",
     "mount": "mount",
@@ -33,6 +36,16 @@ HOST_MEMORY = 1 * GIB
 MACHINE_MEMORY = 1 * GIB
 
 
+#: File systems that cannot hold the upper layer of an overlay.
+NO_UPPER = ("overlay", "aufs", "nfs", "nfs4", "fuse", "vfat")
+
+
+def may_unshare() -> bool:
+    """Whether this process may make mount and network namespaces; makes two and leaves them."""
+    command = ["unshare", "--mount", "--net", "true"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
 @dataclass(frozen=True)
 class Machine:
     """What is asked about the machine; every field can be replaced in a test."""
@@ -41,6 +54,7 @@ class Machine:
     which: Callable[[str], str | None] = shutil.which
     proc: Path = Path("/proc")
     cgroup: Path = Path("/sys/fs/cgroup")
+    unshare: Callable[[], bool] = may_unshare
     free: Callable[[Path], int] = field(default=lambda path: shutil.disk_usage(path).free)
 
 
@@ -49,6 +63,20 @@ def nearest_directory(path: Path) -> Path:
     while not path.is_dir():
         path = path.parent
     return path
+
+
+def filesystem_of(path: Path, mounts: str) -> str:
+    """Return the type of the file system that holds ``path``.
+
+    :param path: a directory that exists
+    :param mounts: text of ``/proc/self/mounts``
+    """
+    best, kind = "", ""
+    for line in mounts.splitlines():
+        _, point, found, *_ = [*line.split(), "", "", ""]
+        if len(point) >= len(best) and path.is_relative_to(point):
+            best, kind = point, found
+    return kind
 
 
 def available_memory(meminfo: str) -> int:
@@ -87,6 +115,20 @@ def machine_problems(hosts: int, machine: Machine | None = None) -> list[str]:
         problems.append(
             f"no systemd cgroup tree is mounted at {machine.cgroup}: mount cgroup2 there"
         )
+    if not missing and machine.uid() == 0 and not machine.unshare():
+        problems.append(
+            "this root may not make namespaces: use a machine, or a privileged container"
+        )
+    mounts = machine.proc / "self/mounts"
+    if mounts.is_file():
+        kind = filesystem_of(
+            nearest_directory(state_dir()).resolve(), mounts.read_text(encoding="utf-8")
+        )
+        if kind in NO_UPPER:
+            problems.append(
+                f"{state_dir()} is on {kind}, which cannot hold the hosts' disks: "
+                "set SALTERN_STATE to a directory on a local disk"
+            )
     problems += _space_problems(hosts, machine)
     meminfo = machine.proc / "meminfo"
     if meminfo.is_file():

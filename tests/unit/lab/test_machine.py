@@ -29,6 +29,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> preflight.Machin
         which=lambda name: f"/usr/bin/{name}",
         proc=proc,
         cgroup=tmp_path / "cgroup",
+        unshare=lambda: True,
         free=lambda path: 100 * preflight.GIB,
     )
 
@@ -85,6 +86,21 @@ def test_kernel_features(machine: preflight.Machine) -> None:
     assert "no overlayfs" in told
     assert "no network namespaces" in told
     assert "no systemd cgroup tree" in told
+
+
+def test_a_container_that_may_not_make_namespaces(machine: preflight.Machine) -> None:
+    (told,) = preflight.machine_problems(1, changed(machine, unshare=lambda: False))
+    assert told.startswith("this root may not make namespaces")
+
+
+def test_disks_of_hosts_cannot_lie_on_an_overlay(machine: preflight.Machine) -> None:
+    mounts = machine.proc / "self/mounts"
+    mounts.write_text("overlay / overlay rw 0 0\nproc /proc proc rw 0 0\n")
+    (told,) = preflight.machine_problems(1, machine)
+    assert "is on overlay, which cannot hold the hosts' disks: set SALTERN_STATE" in told
+    mounts.write_text("overlay / overlay rw 0 0\n/dev/vda /tmp ext4 rw 0 0\n")
+    assert preflight.filesystem_of(Path("/tmp/x"), mounts.read_text()) == "ext4"
+    assert preflight.filesystem_of(Path("/tmpfoo"), mounts.read_text()) == "overlay"
 
 
 def group(path: Path, procs: str = "") -> Path:
