@@ -116,8 +116,8 @@ def nodes(ctx: click.Context, path: Path, cluster: str, check: bool) -> None:
 @click.pass_context
 def lint(ctx: click.Context, path: Path, cluster: str | None, formulas: Path | None) -> None:
     """Compile all nodes and check layers, schemas, secrets and lifecycles."""
-    from saltern.model.lint import check
     from saltern.model.cluster import clusters
+    from saltern.model.lint import check
 
     inventory = _open(path)
     names = [cluster] if cluster else clusters(inventory)
