@@ -68,7 +68,7 @@ def healthy():
         salt 'ctl*' keepalived_vrrp.healthy
     """
     found = state()
-    where = "this host" if found["holder"] else "none or another host"
+    where = "this host" if found["holder"] else "another host"
     listens = _pillar("haproxy", "proxy", "listen") or {}
     ports = sorted(
         data["port"]
@@ -83,7 +83,8 @@ def healthy():
     try:
         socket.create_connection((found["address"], port), timeout=_TIMEOUT).close()
     except OSError as error:
-        sentence = f"{found['address']}:{port}, held by {where}, cannot be reached: {error}"
+        where = "held by this host" if found["holder"] else "not held here"
+        sentence = f"{found['address']}:{port}, {where}, cannot be reached: {error}"
         return {"ok": False, "sentence": sentence}
     return {
         "ok": True,
