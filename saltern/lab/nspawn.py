@@ -29,7 +29,7 @@ from saltern.errors import LabError, PreflightError
 from saltern.lab import names, sysctl
 from saltern.lab.cgroups import Cgroups
 from saltern.lab.image import Report, ensure_image, silent
-from saltern.lab.paths import lab_dir
+from saltern.lab.paths import lab_dir, make_lab_dir
 from saltern.lab.preflight import machine_problems
 from saltern.lab.provider import Bind, Completed, HostSpec, HostStatus, Prepare
 from saltern.lab.shell import run, tail
@@ -118,7 +118,7 @@ class NspawnProvider:
         return data
 
     def _save(self, record: dict[str, Any]) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
+        make_lab_dir(self.lab)
         partial = self._record_file.with_suffix(".new")
         partial.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         partial.rename(self._record_file)

@@ -39,6 +39,18 @@ def lab_dir(lab: str) -> Path:
     return state_dir() / "labs" / lab
 
 
+def make_lab_dir(lab: str) -> Path:
+    """Create the directory of one lab, closed to everybody but root: it holds hosts and keys.
+
+    :param lab: lab name
+    """
+    place = lab_dir(lab)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.parent.chmod(0o700)
+    place.mkdir(exist_ok=True)
+    return place
+
+
 def source_tree() -> Path | None:
     """Return the checkout this package runs from, or None when it is an installed wheel."""
     root = Path(__file__).resolve().parents[2]

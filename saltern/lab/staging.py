@@ -15,7 +15,7 @@ from saltern.artifact import catalogue, pins
 from saltern.artifact.build import Manifest, ensure
 from saltern.errors import LabError, ModelError
 from saltern.lab.image import Report, silent
-from saltern.lab.paths import lab_dir, source_tree
+from saltern.lab.paths import lab_dir, make_lab_dir, source_tree
 from saltern.lab.shell import clean_environment, run
 from saltern.model import Inventory, secrets
 from saltern.model import nodes as node_files
@@ -139,7 +139,7 @@ def stage(cluster: str, report: Report = silent) -> Staged:
     :param report: called with the name of each step that takes time
     :raises ModelError: there is no such cluster, or it does not compile
     """
-    directory = lab_dir(cluster) / "model"
+    directory = make_lab_dir(cluster) / "model"
     _copy_tree(cluster, directory)
     node_files.write(Inventory(directory), cluster)
     gpg = Gpg(lab_dir(cluster) / "gpg")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from saltern.errors import LabError
-from saltern.lab.image import Report, silent, uv_program
+from saltern.lab.image import Report, locked, silent, uv_program
 from saltern.lab.paths import cache_dir, source_tree
 from saltern.lab.shell import clean_environment, run
 
@@ -61,31 +61,29 @@ def ensure_wheel(report: Report = silent) -> Path:
             cure="Run saltern deploy from a checkout",
         )
     store = cache_dir() / "wheels" / "saltern"
-    target = store / source_ident(tree)
-    if not target.is_dir():
-        report("building the wheel")
-        store.mkdir(parents=True, exist_ok=True)
-        # A copy: no build directory in the checkout, and nothing stale from one in the wheel.
-        with tempfile.TemporaryDirectory(prefix="build-", dir=store) as name:
-            copy = Path(name) / "tree"
-            for path in source_files(tree):
-                place = copy / path.relative_to(tree)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, place)
-                shutil.copymode(path, place)
-            out = Path(name) / "out"
-            command: list[str | Path] = [
-                uv_program(),
-                "build",
-                "--wheel",
-                "--no-build-isolation",
-                "--quiet",
-            ]
-            command += ["--python", sys.executable, "--out-dir", out, copy]
-            run(command, what="building the wheel", env=clean_environment())
-            (out / ".gitignore").unlink(missing_ok=True)
-            out.rename(target)
-        stale = sorted(store.glob("*"), key=lambda path: path.stat().st_mtime)[:-KEPT]
-        for path in stale:
+    with locked(store / "lock"):
+        target = store / source_ident(tree)
+        if not target.is_dir():
+            report("building the wheel")
+            _build(tree, store, target)
+        kept = (path for path in store.iterdir() if path.is_dir() and path != target)
+        for path in sorted(kept, key=lambda path: path.stat().st_mtime)[: 1 - KEPT]:
             shutil.rmtree(path, ignore_errors=True)
     return next(iter(target.glob("*.whl")))
+
+
+def _build(tree: Path, store: Path, target: Path) -> None:
+    # A copy: no build directory in the checkout, and nothing stale from one in the wheel.
+    with tempfile.TemporaryDirectory(prefix="build-", dir=store) as name:
+        copy = Path(name) / "tree"
+        for path in source_files(tree):
+            place = copy / path.relative_to(tree)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, place)
+            shutil.copymode(path, place)
+        out = Path(name) / "out"
+        command: list[str | Path] = [uv_program(), "build", "--wheel", "--no-build-isolation"]
+        command += ["--quiet", "--python", sys.executable, "--out-dir", out, copy]
+        run(command, what="building the wheel", env=clean_environment())
+        (out / ".gitignore").unlink(missing_ok=True)
+        out.rename(target)
