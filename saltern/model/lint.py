@@ -376,7 +376,11 @@ def _order(
 ) -> Iterator[Finding]:
     graph: dict[str, list[str]] = {}
     for role, entry in lifecycles.items():
-        after = [name for name in entry.get("after") or [] if isinstance(name, str)]
+        # an entry is a role, or {role, scope}
+        after = [
+            str(item.get("role")) if isinstance(item, dict) else str(item)
+            for item in entry.get("after") or []
+        ]
         graph[role] = after
         for other in after:
             if not _is_known(other, lifecycles, inventory, formulas):

@@ -121,6 +121,14 @@ FOUND: dict[str, tuple[dict[str, Any], str]] = {
         {"lifecycle": {"web.server": {"after": ["cache.server"]}}},
         "lifecycle:web.server:after names the unknown role cache.server.",
     ),
+    "unknown role after, on the node": (
+        {"lifecycle": {"web.server": {"after": [{"role": "cache.server", "scope": "node"}]}}},
+        "lifecycle:web.server:after names the unknown role cache.server.",
+    ),
+    "a scope that is none": (
+        {"lifecycle": {"web.server": {"after": [{"role": "db.server", "scope": "nod"}]}}},
+        "key lifecycle:web.server:after:1",
+    ),
     "a later stage after": (
         {"lifecycle": {"web.server": {"stage": "foundation"}}},
         "after names db.server, whose stage infrastructure is later than foundation.",
@@ -167,7 +175,7 @@ def test_a_password_is_a_secret_without_the_schema_saying_so() -> None:
 def test_order_is_no_circle(tree: Tree, formulas: Path) -> None:
     content = files()
     lifecycle = content["classes/service/db/server.yml"]["parameters"]["lifecycle"]["db.server"]
-    lifecycle |= {"stage": "control", "after": ["web.server"]}
+    lifecycle |= {"stage": "control", "after": [{"role": "web.server", "scope": "node"}]}
     (told,) = findings(tree(content), formulas)
     assert told.startswith("lifecycle order is a cycle: ")
     assert "db.server -> web.server" in told
