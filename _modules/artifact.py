@@ -118,7 +118,8 @@ def fetch(source, sha256, target, ca=CA):
                 size += out.write(chunk)
     except (OSError, urllib.error.URLError) as err:
         _unlink(target)
-        reason = getattr(err, "reason", None) or err
+        known = isinstance(err, urllib.error.HTTPError)  # its text has the code, its reason not
+        reason = err if known else getattr(err, "reason", None) or err
         raise CommandExecutionError(f"{source} cannot be fetched: {reason}") from err
     if digest.hexdigest() != sha256:
         _unlink(target)
@@ -183,7 +184,8 @@ def install(name, source, sha256, ca=CA):
         tree = os.path.join(beside, "new")
         os.mkdir(tree, 0o755)
         argv = ["tar", "--zstd", "--no-same-owner", "--strip-components=1", "-C", tree]
-        done = __salt__["cmd.run_all"]([*argv, "-xf", archive], python_shell=False)
+        options = {"python_shell": False, "ignore_retcode": True}
+        done = __salt__["cmd.run_all"]([*argv, "-xf", archive], **options)
         if done["retcode"]:
             raise CommandExecutionError(f"{source} cannot be unpacked: {done['stderr'].strip()}")
         with open(os.path.join(tree, STAMP), "w", encoding="utf-8") as stream:

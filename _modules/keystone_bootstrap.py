@@ -111,12 +111,12 @@ def missing(config, password_pillar, region, user="keystone", venv="/usr",
     return json.loads(out.splitlines()[-1])
 
 
-def run(password_pillar, region, url, user="keystone", venv="/usr",
+def run(config, password_pillar, region, url, user="keystone", venv="/usr",
         username="admin", project="admin"):  # fmt: skip
     """
     Run ``keystone-manage bootstrap``; what exists is kept, the password is set to the pillar's.
 
-    password_pillar, region, user, venv, username, project
+    config, password_pillar, region, user, venv, username, project
         As for :py:func:`keystone_bootstrap.missing <missing>`.
     url
         URLs of the identity endpoints: ``{"public":, "internal":, "admin":}``.
@@ -125,10 +125,10 @@ def run(password_pillar, region, url, user="keystone", venv="/usr",
 
     .. code-block:: bash
 
-        salt ctl01.example.test keystone_bootstrap.run keystone:server:bootstrap:password \\
-            RegionOne '{public: "https://api.example.test:5000/v3", ...}'
+        salt ctl01.example.test keystone_bootstrap.run /etc/keystone/keystone.conf \\
+            keystone:server:bootstrap:password RegionOne '{public: ..., ...}'
     """
-    argv = [f"{venv}/bin/keystone-manage", "bootstrap"]
+    argv = [f"{venv}/bin/keystone-manage", "--config-file", config, "bootstrap"]
     argv += ["--bootstrap-username", username, "--bootstrap-project-name", project]
     argv += ["--bootstrap-service-name", "keystone", "--bootstrap-region-id", region]
     for interface in ("public", "internal", "admin"):

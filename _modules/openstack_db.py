@@ -113,6 +113,7 @@ def run(argv, user, stdin=None, env=None, timeout=900):
         cwd="/",
         python_shell=False,
         output_loglevel="quiet",
+        ignore_retcode=True,
         timeout=timeout,
     )
     if done["retcode"]:

@@ -64,7 +64,7 @@ def done(name, config, password_pillar, region, url, project="admin", user="keys
         if __opts__["test"]:
             ret.update(result=None, changes=changes, comment="the cloud would be bootstrapped")
             return ret
-        __salt__["keystone_bootstrap.run"](url=url, **who)
+        __salt__["keystone_bootstrap.run"](config, url=url, **who)
         ret["changes"] = changes
         left = __salt__["keystone_bootstrap.missing"](config, **who)
         if left:
