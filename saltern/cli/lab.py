@@ -26,14 +26,19 @@ def labs() -> list[str]:
     return sorted(path.name for path in (state_dir() / "labs").glob("[a-z]*") if path.is_dir())
 
 
-def chosen(lab: str | None) -> str:
-    """Return the lab a command is for: the one named, or the only one there is.
+def chosen(lab: str | None, host: str = "") -> str:
+    """Return the lab a command is for: the one named, or the only one it can be.
 
+    :param lab: name given by the user
+    :param host: a host of the lab, if the command names one
     :raises LabError: several labs, or none, and no name
     """
     if lab:
         return lab
     found = labs()
+    if len(found) > 1 and host:
+        having = [name for name in found if host in NspawnProvider(name).specs()]
+        found = having or found
     if len(found) == 1:
         return found[0]
     if not found:
@@ -97,7 +102,7 @@ def exec_(lab: str | None, host: str, argv: tuple[str, ...]) -> None:
     Example: saltern lab exec cfg01 -- salt '*' test.ping
     """
     words = argv[1:] if argv[:1] == ("--",) else argv
-    command = NspawnProvider(chosen(lab)).command(host, words or ("bash", "--login"))
+    command = NspawnProvider(chosen(lab, host)).command(host, words or ("bash", "--login"))
     sys.stdout.flush()
     os.execvp(command[0], command)  # noqa: S606 - becomes the program: signals and exit code are its own
 
@@ -109,7 +114,7 @@ def exec_(lab: str | None, host: str, argv: tuple[str, ...]) -> None:
 @click.argument("host")
 def logs(lab: str | None, host: str, lines: int, unit: str) -> None:
     """Show the journal of HOST, also when it is stopped."""
-    click.echo(NspawnProvider(chosen(lab)).journal(host, lines, unit), nl=False)
+    click.echo(NspawnProvider(chosen(lab, host)).journal(host, lines, unit), nl=False)
 
 
 @lab.command()
@@ -117,7 +122,7 @@ def logs(lab: str | None, host: str, lines: int, unit: str) -> None:
 @click.argument("hosts", nargs=-1)
 def start(lab: str | None, hosts: tuple[str, ...]) -> None:
     """Start HOSTS (all of the lab when none is named); their disks are as they were."""
-    provider = NspawnProvider(chosen(lab))
+    provider = NspawnProvider(chosen(lab, hosts[0] if hosts else ""))
     if not hosts:
         provider.start_all()
     for host in hosts:
@@ -130,7 +135,7 @@ def start(lab: str | None, hosts: tuple[str, ...]) -> None:
 @click.argument("hosts", nargs=-1)
 def stop(lab: str | None, hosts: tuple[str, ...], hard: bool) -> None:
     """Stop HOSTS (all of the lab, at the same time, when none is named)."""
-    provider = NspawnProvider(chosen(lab))
+    provider = NspawnProvider(chosen(lab, hosts[0] if hosts else ""))
     if not hosts:
         provider.stop_all(hard)
     for host in hosts:

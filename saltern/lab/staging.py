@@ -97,7 +97,8 @@ def commit(directory: Path, message: str) -> str:
     return run([*git, "rev-parse", "HEAD"], what=what, env=env).strip()
 
 
-def _copy_tree(cluster: str, target: Path) -> None:
+def _model_source(cluster: str) -> Path:
+    """Return the checkout, which must have the cluster."""
     tree = source_tree()
     if tree is None:
         raise LabError("the model is copied from a checkout and this is an installed package")
@@ -107,6 +108,10 @@ def _copy_tree(cluster: str, target: Path) -> None:
             f"there is no cluster {cluster!r}; known are {', '.join(known)}",
             where=str(tree / "classes/cluster"),
         )
+    return tree
+
+
+def _copy_tree(tree: Path, cluster: str, target: Path) -> None:
     keep = [f"cluster/{cluster}/{name}" for name in GENERATED]
     mirror(tree / "classes", target / "classes", keep)
     # Nodes are generated; those of other clusters are not this lab's business.
@@ -139,8 +144,9 @@ def stage(cluster: str, report: Report = silent) -> Staged:
     :param report: called with the name of each step that takes time
     :raises ModelError: there is no such cluster, or it does not compile
     """
+    tree = _model_source(cluster)
     directory = make_lab_dir(cluster) / "model"
-    _copy_tree(cluster, directory)
+    _copy_tree(tree, cluster, directory)
     node_files.write(Inventory(directory), cluster)
     gpg = Gpg(lab_dir(cluster) / "gpg")
     try:
