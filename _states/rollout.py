@@ -36,13 +36,10 @@ def _called(name, function, /, **kwargs):
         return ret
     ret["comment"] = str(data.get("comment", ""))
     ret["changes"] = data.get("changes") or {}
-    ret["result"] = data["result"] if data["result"] in (False, True, None) else False
-    if data.get("retcode") or not answer.get("success", True):
-        ret["result"] = False
-    elif __opts__.get("test"):
-        ret["result"] = None if ret["changes"] else True
-    elif ret["result"] is None:
-        ret["result"] = True
+    good = data["result"] in (True, None) and not data.get("retcode")
+    if good and answer.get("success", True):
+        # None says "test mode, and something would change", and nothing else
+        ret["result"] = None if __opts__.get("test") and ret["changes"] else True
     return ret
 
 

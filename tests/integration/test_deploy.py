@@ -227,3 +227,12 @@ def test_the_plan_is_shown(run: Any, call: Any):
     data = call("deploy.plan", data=True)["plan"]
     assert data["cluster"] == CLUSTER
     assert [stage["name"] for stage in data["stages"]] == list(STAGES)
+
+
+def test_a_recovery_says_what_there_is_none_of(run: Any):
+    done = run("state.orch", "recover", "test=True")
+    assert done.returncode == 1
+    states = steps(done)
+    # it ends at the database, which the trial cluster has none of
+    assert list(states) == ["galera.recover"]
+    assert "galera.server" in states["galera.recover"]["comment"]
