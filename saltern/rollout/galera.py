@@ -226,7 +226,7 @@ def _next(members: Sequence[Member]) -> Decision:
     running = [member.node for member in members if member.wsrep]
     if running:
         return Refuse(
-            f"{_list(running)} runs without a Primary component though it holds no data",
+            f"{running[0]} runs without a Primary component though it holds no data",
             "Stop mariadb there and run this again",
         )
     return Bootstrap(members[0].node, "no member holds data, so this is a new cluster")
@@ -263,7 +263,8 @@ def _with_primary(members: Sequence[Member]) -> Decision:
             )
     for member in members:
         if not member.serving:
-            return Join(member.node, f"{_list(settled) or primaries[0].node} is Primary")
+            verb = "are" if len(settled) > 1 else "is"
+            return Join(member.node, f"{_list(settled) or primaries[0].node} {verb} Primary")
     for member in members:
         if member.size != len(members):
             return Wait(f"{member.node} sees {member.size} members where {len(members)} run")
@@ -326,8 +327,8 @@ def _begin(holders: Sequence[Member], bootstrap_from: str | None) -> Decision:
     usable = [member for member in holders if member.usable]
     if not usable:
         return Refuse(
-            f"{_list([member.node for member in holders])} hold data at an undefined position"
-            " (zero uuid, or an unfinished state transfer), so none may begin",
+            "there is data only at an undefined position (zero uuid, or an unfinished state"
+            f" transfer), so none may begin: {_list([member.node for member in holders])}",
             "Restore a backup",
         )
     positions = {member.node: _position(member) for member in usable}
