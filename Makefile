@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
+.ONESHELL:
 
 CLUSTER ?= demo-core
 VENV := .venv
@@ -9,7 +10,6 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 # extra arguments for pytest, such as -k or -x
 ARGS ?=
-SLS = $(shell git ls-files 'formulas/*.sls' 'formulas/*.jinja' 'orchestrate/*.sls')
 
 export PYTHONDONTWRITEBYTECODE := 1
 
@@ -38,7 +38,7 @@ lint: venv  ## ruff, mypy, salt-lint, yamllint, changelog and documentation chec
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(if $(SLS),$(BIN)/salt-lint $(SLS))
+	git ls-files 'formulas/*.sls' 'formulas/*.jinja' 'orchestrate/*.sls' | xargs -r $(BIN)/salt-lint
 	$(BIN)/yamllint --strict .
 	$(BIN)/towncrier build --draft --version draft >/dev/null
 	$(PYTEST) -q tests/unit/test_docs.py
@@ -47,18 +47,26 @@ lint: venv  ## ruff, mypy, salt-lint, yamllint, changelog and documentation chec
 quick: venv  ## the layers that need no host: unit, model, formulas, functional
 	$(PYTEST) tests/unit tests/model tests/formulas tests/functional $(ARGS)
 
-# The lab goes down at the end whatever happens: the trap covers a killed pytest too.
-HOSTS = trap '$(BIN)/saltern lab down --lab $(CLUSTER) >/dev/null 2>&1 || true' EXIT; $(PYTEST) tests/lab tests/kitchen
+# Real hosts. They go down at the end whatever happens: the trap covers a killed pytest too.
+# A failing lab does not keep the suites from being run.
+define hosts
+labs() { ls "$${SALTERN_STATE:-/var/lib/saltern}/labs" 2>/dev/null | grep -xE 'demo-core|kitchen-.*' || true; }
+trap 'for lab in $$(labs); do $(BIN)/saltern lab down --lab $$lab; done' EXIT
+failed=0
+$(PYTEST) tests/lab $(1) $(ARGS) || failed=1
+$(PYTEST) tests/kitchen $(1) $(ARGS) || failed=1
+exit $$failed
+endef
 
 .PHONY: test
 test: lint quick  ## everything: lint, all layers, the lab, Kitchen suites on Debian 12
 	$(PYTEST) -s tests/integration $(ARGS)
-	$(HOSTS) -m 'not full' $(ARGS)
+	$(call hosts,-m 'not full')
 
 .PHONY: test-full
 test-full: lint quick  ## as test, with Debian 13 and the long drills
 	$(PYTEST) -s tests/integration $(ARGS)
-	$(HOSTS) $(ARGS)
+	$(call hosts)
 
 .PHONY: bench-model
 bench-model: venv  ## time the compilation of CLUSTER's model

@@ -46,17 +46,19 @@ def node_of(pillars: Pillars) -> Callable[[str], str]:
 
 
 @pytest.fixture(scope="session")
-def renderer(
-    pillars: Pillars, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[str, str], Renderer]]:
+def salt_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all renderers: within a process, Salt keeps the first file client it made."""
+    return tmp_path_factory.mktemp("salt")
+
+
+@pytest.fixture(scope="session")
+def renderer(pillars: Pillars, salt_cache: Path) -> Iterator[Callable[[str, str], Renderer]]:
     """Renderer of a node on a platform."""
     made: dict[tuple[str, str], Renderer] = {}
-    # one for all: within a process, Salt keeps the first file client it made
-    cache: Path = tmp_path_factory.mktemp("salt")
 
     def get(node: str, platform: str) -> Renderer:
         if (node, platform) not in made:
-            made[node, platform] = Renderer(pillars[node], platform, cache)
+            made[node, platform] = Renderer(pillars[node], platform, salt_cache)
         return made[node, platform]
 
     yield get

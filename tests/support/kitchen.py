@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import yaml
 
 from tests.support import TREE
@@ -100,6 +101,19 @@ def lay_out(suite: Suite, target: Path, generated: Mapping[str, str] | None = No
     (etc / "minion").write_text(yaml.safe_dump(minion))
     if "grains" in provisioner:
         (etc / "grains").write_text(yaml.safe_dump(provisioner["grains"]))
+
+
+def pillar(suite: Suite, grains: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the pillar that Salt would compile for the suite, without generated files.
+
+    :param grains: what the pillar's Jinja may ask for
+    """
+    files = suite.provisioner["pillars"]
+    result: dict[str, Any] = {}
+    for name in files["top.sls"]["base"]["*"]:
+        text = yaml.safe_dump(files.get(f"{name}.sls", {}))
+        result = merged(result, yaml.safe_load(jinja2.Template(text).render(grains=grains)))
+    return result
 
 
 #: what converges an instance
