@@ -512,6 +512,8 @@ class NspawnProvider:
             "UNIFIED_CGROUP_HIERARCHY": "1",
             "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1",
             "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network",
+            # the lab has its own lock; nspawn's files stay behind when it is killed
+            "SYSTEMD_NSPAWN_LOCK": "0",
         }
         (place / "nspawn.pid").unlink(missing_ok=True)
         with (place / "console.log").open("ab") as console:

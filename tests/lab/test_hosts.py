@@ -30,6 +30,14 @@ def specs(*binds: Bind) -> list[HostSpec]:
     ]
 
 
+def locks() -> set[str]:
+    """Lock files that nspawn keeps per directory; they carry no name."""
+    return {str(path) for path in Path("/run/systemd/nspawn/locks").glob("inode-*")}
+
+
+LOCKS_BEFORE = locks()
+
+
 def traces(lab: str) -> list[str]:
     """Everything on the machine that carries the lab's name."""
     tag = names.lab_tag(lab)
@@ -47,6 +55,7 @@ def traces(lab: str) -> list[str]:
     links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True)
     found += [f"link {line}" for line in links.stdout.splitlines() if tag in line]
     found += [str(path) for path in Path("/run/systemd/nspawn").glob(f"*/{tag}-*")]
+    found += sorted(locks() - LOCKS_BEFORE)
     if NspawnProvider(lab).directory.exists():
         found.append(str(NspawnProvider(lab).directory))
     return found
