@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,23 @@ def arguments(service: str, config: Path) -> dict[str, Any]:
     }
 
 
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Configuration of a Keystone whose schema was migrated by its own command."""
+    config = configure("keystone", tmp_path_factory.mktemp("migrated") / "keystone")
+    program = [environment("keystone") / "bin/keystone-manage", "--config-file", config]
+    subprocess.run([*program, "db_sync"], check=True, capture_output=True)
+    return config
+
+
+@pytest.fixture
+def keystone(migrated: Path, tmp_path: Path) -> Path:
+    """Configuration of a Keystone of the test's own, with that schema."""
+    config = configure("keystone", tmp_path / "keystone")
+    shutil.copy(migrated.parent / "keystone.db", config.parent / "keystone.db")
+    return config
+
+
 @pytest.mark.parametrize("service", ["keystone", "glance", "placement"])
 def test_a_schema_is_migrated_once(minion: Minion, tmp_path: Path, service: str) -> None:
     given = arguments(service, configure(service, tmp_path / service))
@@ -93,14 +112,13 @@ def test_a_schema_is_migrated_once(minion: Minion, tmp_path: Path, service: str)
     assert "newer release" in ahead["comment"]
 
 
-def test_a_missing_branch_is_seen(minion: Minion, tmp_path: Path) -> None:
+def test_a_missing_branch_is_seen(minion: Minion, keystone: Path) -> None:
     """Keystone has two heads; one of them alone is not the schema of the code."""
-    given = arguments("keystone", configure("keystone", tmp_path / "keystone"))
-    minion.run("openstack_db.synced", **given)
+    given = arguments("keystone", keystone)
     where = {key: given[key] for key in ("config", "migrations", "section", "user", "venv")}
     heads = minion.call("openstack_db.status", **where)["code"]
     assert len(heads) == 2
-    with sqlite3.connect(tmp_path / "keystone/keystone.db") as connection:
+    with sqlite3.connect(keystone.parent / "keystone.db") as connection:
         connection.execute("DELETE FROM alembic_version WHERE version_num = ?", heads[:1])
     assert minion.call("openstack_db.status", **where)["pending"] == heads[:1]
     assert minion.call("openstack_db.current", **where) is False
@@ -128,28 +146,27 @@ def node(make_minion: MakeMinion, password: str) -> Minion:
     return make_minion({"keystone": {"server": {"bootstrap": {"password": password}}}})
 
 
-def test_the_cloud_is_bootstrapped_once(make_minion: MakeMinion, tmp_path: Path) -> None:
-    config = configure("keystone", tmp_path / "keystone")
+def test_the_cloud_is_bootstrapped_once(make_minion: MakeMinion, keystone: Path) -> None:
     minion = node(make_minion, PASSWORD)
     url = dict.fromkeys(("public", "internal", "admin"), "http://localhost:5000/v3")
     given = {
         "name": "admin",
-        "config": str(config),
+        "config": str(keystone),
         "password_pillar": WHERE,
         "region": "RegionOne",
         "url": url,
         "user": "root",
         "venv": str(environment("keystone")),
     }
-    early = minion.run("keystone_bootstrap.done", test=True, **given)
-    assert early["result"] is None
-    minion.run("openstack_db.synced", **arguments("keystone", config))
+    preview = minion.run("keystone_bootstrap.done", test=True, **given)
+    assert preview["result"] is None
+    assert "user admin" in preview["changes"]["made"]
     first = minion.run("keystone_bootstrap.done", **given)
     assert first["result"] is True, first["comment"]
-    assert "user admin" in first["changes"]["made"]
+    assert first["changes"] == preview["changes"]
     again = minion.run("keystone_bootstrap.done", **given)
     assert (again["result"], again["changes"]) == (True, {})
-    with sqlite3.connect(tmp_path / "keystone/keystone.db") as connection:
+    with sqlite3.connect(keystone.parent / "keystone.db") as connection:
         assert connection.execute("SELECT count(*) FROM password").fetchone() == (1,)
         assert connection.execute("SELECT count(*) FROM endpoint").fetchone() == (3,)
     # a new password in the model is set
