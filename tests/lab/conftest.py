@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in ours:
         item.add_marker(pytest.mark.lab)
     places = [n for n, item in enumerate(items) if here in item.path.parents]
-    ours.sort(key=lambda item: ORDER.index(item.path.stem) if item.path.stem in ORDER else 0)
+    ours.sort(key=lambda item: ORDER.index(item.path.stem) if item.path.stem in ORDER else -1)
     for place, item in zip(places, ours, strict=True):
         items[place] = item
 
