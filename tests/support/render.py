@@ -81,6 +81,7 @@ class Renderer:
         self.highstate = salt.state.HighState(opts, initial_pillar=self.pillar)
         self.functions = self.highstate.state.functions
         self._done: dict[tuple[str, ...], list[Low]] = {}
+        self._texts: dict[tuple[str, str], str] = {}
 
     def low(self, *sls: str) -> list[Low]:
         """Return the ordered low chunks of the given SLS names.
@@ -111,13 +112,17 @@ class Renderer:
 
     def template(self, chunk: Low, dest: Path) -> str:
         """Render the template of a ``file.managed`` chunk and return the text."""
+        key = (chunk["__id__"], chunk["name"])
+        if key in self._texts:
+            return self._texts[key]
         context = {**chunk.get("defaults", {}), **chunk.get("context", {})}
         path = self.functions["cp.get_template"](
             chunk["source"], str(dest), template=chunk["template"], makedirs=True, context=context
         )
         if not path:
             raise RenderError(f"{chunk['source']} could not be rendered")
-        return Path(path).read_text()
+        self._texts[key] = Path(path).read_text()
+        return self._texts[key]
 
     def close(self) -> None:
         """Give back the file client."""
