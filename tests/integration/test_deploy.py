@@ -69,7 +69,8 @@ def test_orchestrated(run: Any, fresh: Trial, master: Any, capfd: Any):
     assert len(secret) >= 12
     told = []
     with listening(master) as heard:
-        # a preview shows every stage, changes nothing and says so
+        # a preview shows every stage, changes nothing and says so, whatever it finds
+        obstacle = fresh.switch(f"fail-{NODES[1]}")
         preview = run("state.orch", "deploy", "test=True")
         told.append(preview)
         states = steps(preview)
@@ -78,7 +79,7 @@ def test_orchestrated(run: Any, fresh: Trial, master: Any, capfd: Any):
             "preflight": True,
             "foundation": None,
             "infrastructure": None,
-            "control": None,
+            "control": False,
             "resources": True,
             "sanity": True,
         }
@@ -87,8 +88,10 @@ def test_orchestrated(run: Any, fresh: Trial, master: Any, capfd: Any):
             in (states["foundation"]["comment"])
         )
         assert states["infrastructure"]["changes"]["formed"] == {"trial.store": {"members": 2}}
-        assert written(fresh) == set()
-        assert preview.returncode == 0
+        assert "app02.trial.test: state trial-app-switch" in states["control"]["comment"]
+        assert written(fresh) == {obstacle.name}
+        assert preview.returncode == 1
+        obstacle.unlink()
 
         # the real run; the trial cluster has no cloud to be sane about, so it ends there
         first = run("state.orch", "deploy")
@@ -119,7 +122,8 @@ def test_orchestrated(run: Any, fresh: Trial, master: Any, capfd: Any):
 
     tags = [event["tag"] for event in heard]
     assert "saltern/deploy/foundation/begin" in tags
-    assert tags.count("saltern/deploy/control/end") == 3
+    assert tags.count("saltern/deploy/control/fail") == 1
+    assert tags.count("saltern/deploy/control/end") == 2
     first_store, second_store = [
         event["data"]["groups"]
         for event in heard
@@ -233,6 +237,11 @@ def test_a_recovery_says_what_there_is_none_of(run: Any):
     done = run("state.orch", "recover", "test=True")
     assert done.returncode == 1
     states = steps(done)
-    # it ends at the database, which the trial cluster has none of
-    assert list(states) == ["galera.recover"]
-    assert "galera.server" in states["galera.recover"]["comment"]
+    # the trial cluster has no database; a preview goes on nevertheless
+    assert states.pop("galera.recover")["result"] is False
+    assert list(states) == list(STAGES[1:-1])
+    assert all(state["result"] is True for state in states.values())
+    done = run("state.orch", "recover")
+    assert done.returncode == 1
+    assert "no node carries the role galera.server" in steps(done)["galera.recover"]["comment"]
+    assert list(steps(done)) == ["galera.recover"]
