@@ -1,11 +1,7 @@
 """
 The internal certificate authority of a cluster: signs the certificates of its hosts.
 
-Hosts reach :py:func:`sign` through peer publishing, so the master needs::
-
-    peer:
-      .*:
-        - pki_ca.sign
+The master carries the hosts' requests here (runner ``pki.form``); no host may call another.
 
 Names are granted by the model, not by the request: a host gets a certificate for its own names
 and addresses, and for those the pillar ``pki:ca:requests`` gives it, and for nothing else.
@@ -106,16 +102,18 @@ def certificate():
         ) from error
 
 
-def sign(csr, **kwargs):
+def sign(csr, node=None):
     """
     Sign a host's request; returns ``{"certificate": PEM, "ca": PEM}``.
 
-    The requester is who the master says it is (``__pub_id`` of the peer publish); a call on this
-    host itself signs for this host, with any name. Raises CommandExecutionError when the request
-    names something the model does not grant the requester.
+    Raises CommandExecutionError when the request names something the model does not grant the
+    host.
 
     csr
         The signing request, PEM encoded, with a subjectAltName of ``DNS`` and ``IP`` entries.
+
+    node
+        Minion id of the host it came from. Default: this host, which may have any name.
 
     CLI Example:
 
@@ -124,10 +122,8 @@ def sign(csr, **kwargs):
         salt-call pki_ca.sign "$(cat host.csr)"
     """
     request = _load_csr(csr)
-    remote = any(key.startswith("__pub_") for key in kwargs)
-    if remote and "__pub_id" not in kwargs:
-        raise CommandExecutionError("Only hosts may ask for a signature, through the master")
-    node = kwargs["__pub_id"] if remote else __opts__["id"]
+    remote = node is not None
+    node = node or __opts__["id"]
     try:
         san = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound as error:
@@ -172,6 +168,29 @@ def sign(csr, **kwargs):
     )
     log.info("Signed a certificate for %s: %s", node, ", ".join(names + addresses))
     return {"certificate": pem, "ca": certificate()}
+
+
+def sign_all(requests):
+    """
+    Sign the requests of several hosts; returns by host what :py:func:`sign` answers, or
+    ``{"error": sentence}``.
+
+    requests
+        Mapping of minion id to signing request, PEM encoded.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt cfg01.example.test pki_ca.sign_all '{ctl01.example.test: "-----BEGIN …"}'
+    """
+    answers = {}
+    for node, csr in requests.items():
+        try:
+            answers[node] = sign(csr, node)
+        except CommandExecutionError as error:
+            answers[node] = {"error": str(error)}
+    return answers
 
 
 def healthy(days=30):

@@ -1,6 +1,7 @@
 """
-Facts of a host's certificate: whom it names, how long it is good, whether it fits its key and
-authority. The state ``pki_host`` and health checks read them.
+A host's key and certificate: whom it names, how long it is good, whether it fits its key and
+authority; the request for a new one, and the installation of what the authority answers.
+The state ``pki_host``, the runner ``pki`` and health checks use them.
 
 :depends: cryptography
 """
@@ -8,9 +9,13 @@ authority. The state ``pki_host`` and health checks read them.
 from __future__ import annotations
 
 import datetime
+import grp
+import json
 import os
+import tempfile
 
 import salt.utils.files
+from salt.exceptions import CommandExecutionError
 
 try:
     from cryptography import x509
@@ -21,6 +26,10 @@ except ImportError:
     x509 = None
 
 _DIRECTORY = "/etc/saltern/pki"
+#: file -> mode; what the group may read belongs to it
+_FILES = {"ca.crt": 0o644, "host.crt": 0o644, "host.key": 0o640, "host.pem": 0o640}
+#: a signing request that waits for the authority, and how to install its answer
+_PENDING = "host.request"
 
 
 def __virtual__():
@@ -59,6 +68,145 @@ def _signed_by(cert, authority):
     except (InvalidSignature, ValueError, TypeError):
         return False
     return True
+
+
+def _write(path, text, mode, gid):
+    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path))
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            os.fchown(handle, 0, gid)
+            os.fchmod(handle, mode)
+            file.write(text)
+            file.flush()
+            os.fsync(handle)
+        os.replace(temporary, path)
+    except OSError:
+        os.unlink(temporary)
+        raise
+
+
+def request(
+    names, addresses, directory=None, group="ssl-cert", trust=None, key_algo="ec", key_size=256
+):
+    """
+    Return a signing request, and the host's key made first when there is none:
+    ``{"csr": PEM, "key_made": bool, "new": bool}``. The request waits in the directory until
+    :py:func:`install` got its answer; the key never leaves the host.
+
+    names, addresses
+        Lists of what the certificate must name.
+
+    directory, group, trust, key_algo, key_size
+        As for the state ``pki_host.managed``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt ctl01.example.test pki_host.request '[ctl01.example.test]' '[192.0.2.1]'
+    """
+    directory = directory or _DIRECTORY
+    os.makedirs(directory, mode=0o755, exist_ok=True)
+    key = os.path.join(directory, "host.key")
+    made = not os.path.exists(key)
+    if made:
+        _write(
+            key,
+            __salt__["x509.create_private_key"](algo=key_algo, keysize=key_size),
+            _FILES["host.key"],
+            grp.getgrnam(group).gr_gid,
+        )
+    wanted = {"names": names, "addresses": addresses, "group": group, "trust": trust}
+    waiting = {} if made else pending(directory, full=True)
+    if {k: v for k, v in waiting.items() if k != "csr"} == wanted:
+        return {"csr": waiting["csr"], "key_made": False, "new": False}
+    csr = __salt__["x509.create_csr"](
+        private_key=key,
+        subject={"CN": __opts__["id"]},
+        subjectAltName=[f"DNS:{n}" for n in names] + [f"IP:{a}" for a in addresses],
+    )
+    _write(os.path.join(directory, _PENDING), json.dumps({**wanted, "csr": csr}), 0o644, 0)
+    return {"csr": csr, "key_made": made, "new": True}
+
+
+def pending(directory=None, full=False):
+    """
+    Return the signing request that waits for the authority, PEM encoded; empty when none does.
+
+    directory
+        As in :py:func:`facts`.
+
+    full
+        Return the request with what it asks for, as a mapping.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' pki_host.pending
+    """
+    data = _read(directory or _DIRECTORY, _PENDING)
+    found = json.loads(data) if data else {}
+    return found if full else found.get("csr", "")
+
+
+def install(certificate=None, ca=None, directory=None, group=None, trust=None):
+    """
+    Write the certificate, its authority and the bundle beside the key, with the right owners;
+    returns the list of paths that changed. Without a certificate the present one is kept.
+
+    certificate, ca
+        PEM, as :py:func:`pki_ca.sign` answers. Refused unless they fit the key and each other.
+
+    directory
+        As in :py:func:`facts`.
+
+    group, trust
+        As for the state ``pki_host.managed``; default: those of the waiting request.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt ctl01.example.test pki_host.install directory=/etc/saltern/pki
+    """
+    directory = directory or _DIRECTORY
+    waiting = pending(directory, full=True)
+    group = group or waiting.get("group") or "ssl-cert"
+    trust = trust or waiting.get("trust")
+    gid = grp.getgrnam(group).gr_gid
+    key = _read(directory, "host.key")
+    if key is None:
+        raise CommandExecutionError(f"{directory} has no host.key. Apply pki.host first")
+    if certificate is None:
+        certificate, ca = ((_read(directory, f) or b"").decode() for f in ("host.crt", "ca.crt"))
+    else:
+        certificate, ca = (text.rstrip("\n") + "\n" for text in (certificate, ca))
+        loaded = x509.load_pem_x509_certificate(certificate.encode())
+        own = load_pem_private_key(key, password=None).public_key()
+        if loaded.public_key() != own:
+            raise CommandExecutionError("The certificate does not fit this host's key")
+        if not _signed_by(loaded, x509.load_pem_x509_certificate(ca.encode())):
+            raise CommandExecutionError("The certificate is not signed by the authority given")
+    texts = {"ca.crt": ca, "host.crt": certificate, "host.key": key.decode()}
+    texts["host.pem"] = texts["host.crt"] + texts["host.key"]
+    paths = {os.path.join(directory, file): file for file in _FILES}
+    if trust:
+        paths[trust] = "ca.crt"
+    changed = []
+    for path, file in paths.items():
+        mode, owner = _FILES[file], gid if _FILES[file] == 0o640 else 0
+        stat = os.stat(path) if os.path.exists(path) else None
+        present = stat and (stat.st_mode & 0o7777, stat.st_uid, stat.st_gid)
+        old = _read(*os.path.split(path))
+        if old != texts[file].encode() or present != (mode, 0, owner):
+            _write(path, texts[file], mode, owner)
+            changed.append(path)
+    if waiting:
+        os.unlink(os.path.join(directory, _PENDING))
+    if trust in changed:
+        __salt__["cmd.run_all"]("update-ca-certificates", python_shell=False)
+    return changed
 
 
 def facts(directory=None):

@@ -1,22 +1,19 @@
 """
 A host's key and certificate, signed by the authority of its cluster.
 
-Salt's own ``x509.certificate_managed(ca_server=…)`` asks the authority at every run, so that no
-host could be converged while the authority is away, and leaves the names to the request. This
-state asks only when a certificate is needed, and the authority grants names by the model
-(:py:func:`pki_ca.sign`).
+Salt's own ``x509.certificate_managed(ca_server=…)`` asks the authority at every run, through the
+master, which holds one of its workers for each host that asks. This state asks only when a
+certificate is needed, by leaving a request; the runner ``pki.form`` carries the requests of all
+hosts to the authority at once, which grants names by the model (:py:func:`pki_ca.sign`).
 """
 
 from __future__ import annotations
 
-import grp
 import ipaddress
 import os
-import tempfile
 
+import salt.utils.atomicfile
 from salt.exceptions import CommandExecutionError
-
-_FILES = {"ca.crt": 0o644, "host.crt": 0o644, "host.key": 0o640, "host.pem": 0o640}
 
 
 def _needed(facts, names, addresses, days_remaining, ca_fingerprint):
@@ -37,38 +34,6 @@ def _needed(facts, names, addresses, days_remaining, ca_fingerprint):
     return why
 
 
-def _sign(csr, ca_server, timeout):
-    if ca_server is None:
-        return __salt__["pki_ca.sign"](csr)
-    answer = __salt__["publish.publish"](
-        ca_server, "pki_ca.sign", arg=[{"csr": csr, "__kwarg__": True}], timeout=timeout
-    )
-    signed = answer.get(ca_server) if isinstance(answer, dict) else answer
-    if isinstance(signed, dict) and {"certificate", "ca"} <= set(signed):
-        return signed
-    if signed:
-        raise CommandExecutionError(f"The authority {ca_server} did not sign: {signed}")
-    raise CommandExecutionError(
-        f"The authority {ca_server} did not answer within {timeout} seconds. Check that its minion"
-        " runs, and that the master lets hosts publish pki_ca.sign"
-    )
-
-
-def _write(path, text, mode, gid):
-    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path))
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            os.fchown(handle, 0, gid)
-            os.fchmod(handle, mode)
-            file.write(text)
-            file.flush()
-            os.fsync(handle)
-        os.replace(temporary, path)
-    except OSError:
-        os.unlink(temporary)
-        raise
-
-
 def _text(path):
     try:
         with open(path, encoding="utf-8") as file:
@@ -85,7 +50,6 @@ def managed(
     key_algo="ec",
     key_size=256,
     days_remaining=30,
-    timeout=60,
     group="ssl-cert",
     trust=None,
 ):
@@ -100,16 +64,14 @@ def managed(
         Lists of what the certificate must name, no more and no less.
 
     ca_server
-        Minion id of the authority; ``None`` signs with the authority on this host.
+        Minion id of the authority, which answers by ``salt-run pki.form``; ``None`` signs with
+        the authority on this host.
 
     key_algo, key_size
         ``ec`` with 256, 384, 521 or ``rsa`` with 2048, 3072, 4096 bits. Only for a new key.
 
     days_remaining
         A certificate that ends in fewer days is renewed.
-
-    timeout
-        Seconds to wait for the authority.
 
     group
         Group that may read ``host.key`` and ``host.pem``.
@@ -139,38 +101,27 @@ def managed(
         else:
             ret["comment"] = f"The certificate is good for {facts['days_left']} days."
         return ret
+    signed = {}
     try:
-        gid = grp.getgrnam(group).gr_gid
-        key = _text(os.path.join(name, "host.key"))
-        if key is None:
-            key = __salt__["x509.create_private_key"](algo=key_algo, keysize=key_size)
-            os.makedirs(name, mode=0o755, exist_ok=True)
-            _write(os.path.join(name, "host.key"), key, _FILES["host.key"], gid)
-            ret["changes"]["key"] = {"old": None, "new": f"{key_algo} {key_size}"}
-        texts = {"host.key": key}
         if why:
-            csr = __salt__["x509.create_csr"](
-                private_key=os.path.join(name, "host.key"),
-                subject={"CN": __opts__["id"]},
-                subjectAltName=[f"DNS:{n}" for n in names] + [f"IP:{a}" for a in addresses],
+            asked = __salt__["pki_host.request"](
+                names, addresses, name, group, trust, key_algo, key_size
             )
-            signed = _sign(csr, ca_server, timeout)
-            texts["ca.crt"] = signed["ca"]
-            texts["host.crt"] = signed["certificate"].rstrip("\n") + "\n"
-        else:
-            texts["ca.crt"] = _text(os.path.join(name, "ca.crt"))
-            texts["host.crt"] = _text(os.path.join(name, "host.crt"))
-        texts["host.pem"] = texts["host.crt"] + key
-        paths = {os.path.join(name, file): file for file in _FILES}
-        if trust:
-            paths[trust] = "ca.crt"
-        for path, file in paths.items():
-            mode, owner = _FILES[file], gid if _FILES[file] == 0o640 else 0
-            stat = os.stat(path) if os.path.exists(path) else None
-            present = stat and (stat.st_mode & 0o7777, stat.st_uid, stat.st_gid)
-            if _text(path) != texts[file] or present != (mode, 0, owner):
-                _write(path, texts[file], mode, owner)
-                ret["changes"][path] = "written"
+            if asked["key_made"]:
+                ret["changes"]["key"] = {"old": None, "new": f"{key_algo} {key_size}"}
+            if ca_server is not None:
+                if asked["new"]:
+                    ret["changes"]["request"] = {"old": None, "new": ", ".join(names + addresses)}
+                ret["comment"] = (
+                    f"The authority {ca_server} is asked for a certificate ({'; '.join(why)});"
+                    " salt-run pki.form brings it."
+                )
+                return ret
+            signed = __salt__["pki_ca.sign"](asked["csr"])
+        for path in __salt__["pki_host.install"](
+            signed.get("certificate"), signed.get("ca"), name, group, trust
+        ):
+            ret["changes"][path] = "written"
     except (CommandExecutionError, KeyError, OSError) as error:
         return {**ret, "result": False, "comment": str(error)}
     after = __salt__["pki_host.facts"](name)
@@ -220,6 +171,8 @@ def stamp(name, directory="/etc/saltern/pki"):
         ret["result"], ret["comment"] = None, "The certificate would be noted."
         return ret
     os.makedirs(os.path.dirname(name), exist_ok=True)
-    _write(name, wanted + "\n", 0o644, 0)
+    with salt.utils.atomicfile.atomic_open(name, "w", encoding="utf-8") as file:
+        file.write(wanted + "\n")
+    os.chmod(name, 0o644)
     ret["comment"] = "The certificate is new to this service."
     return ret

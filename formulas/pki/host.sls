@@ -35,7 +35,6 @@ pki-host-certificate:
     - key_algo: {{ config.key.algo }}
     - key_size: {{ config.key.size }}
     - days_remaining: {{ config.days_remaining }}
-    - timeout: {{ config.timeout }}
     - group: {{ config.group }}
     - trust: {{ config.trust }}
     - require:

@@ -112,7 +112,7 @@ salt-master-fileserver-{{ kind }}:
     - require:
       - file: salt-master-directories
 {%- endfor %}
-{%- set fragments = ["05-saltern-master", "10-saltern-fileserver", "20-saltern-model", "40-saltern-peer"] %}
+{%- set fragments = ["05-saltern-master", "10-saltern-fileserver", "20-saltern-model"] %}
 {%- for fragment in fragments %}
 
 salt-master-config-{{ fragment }}:
