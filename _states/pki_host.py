@@ -171,7 +171,7 @@ def stamp(name, directory="/etc/saltern/pki"):
         ret["result"], ret["comment"] = None, "The certificate would be noted."
         return ret
     os.makedirs(os.path.dirname(name), exist_ok=True)
-    with salt.utils.atomicfile.atomic_open(name, "w", encoding="utf-8") as file:
+    with salt.utils.atomicfile.atomic_open(name, "w") as file:
         file.write(wanted + "\n")
     os.chmod(name, 0o644)
     ret["comment"] = "The certificate is new to this service."
