@@ -11,7 +11,6 @@ from typing import Any
 import salt.config
 import salt.loader
 import salt.state
-from salt.utils.odict import HashableOrderedDict
 
 from tests.support import TREE
 
@@ -91,7 +90,7 @@ class Renderer:
         if sls in self._done:
             return self._done[sls]
         # a HighState collects what it renders: begin anew for each question
-        self.highstate.building_highstate = HashableOrderedDict()
+        self.highstate.building_highstate = type(self.highstate.building_highstate)()
         high, errors = self.highstate.render_highstate({"base": list(sls)})
         state = self.highstate.state
         if not errors:
