@@ -1,7 +1,7 @@
 """The whole example cluster, deployed from nothing by the command that an operator runs.
 
 Test files run in the order of :data:`ORDER`: what disturbs the cluster comes last.
-``SALTERN_KEEP_LAB=1`` leaves the lab up, and reuses one that is up, while tests are written.
+``SALTERN_KEEP_LAB=1`` leaves the lab up, and takes one that is up as it is, while tests are written.
 """
 
 from __future__ import annotations
@@ -41,8 +41,10 @@ def cluster() -> Iterator[Cluster]:
     if reason:
         pytest.skip(reason)
     made = Cluster(CLUSTER)
-    if not KEEP:
-        made.provider.down()
+    if KEEP and made.provider.specs():
+        yield made
+        return
+    made.provider.down()
     command = [str(Path(sys.executable).with_name("saltern")), "deploy", CLUSTER]
     done = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
