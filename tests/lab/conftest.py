@@ -1,7 +1,7 @@
 """The whole example cluster, deployed from nothing by the command that an operator runs.
 
 Test files run in the order of :data:`ORDER`: what disturbs the cluster comes last.
-``SALTERN_KEEP_LAB=1`` leaves the lab up, and takes one that is up as it is, while tests are written.
+``SALTERN_KEEP_LAB=1`` leaves the lab up, and takes one that is up as it is (to write tests).
 """
 
 from __future__ import annotations
