@@ -1,6 +1,6 @@
 """One member of a RabbitMQ cluster: what it sees, what it has, whether it really carries messages.
 
-Everything goes through ``rabbitmqctl``, with secrets on its standard input only.
+Everything goes through ``rabbitmqctl``, with no secret on its command line.
 """
 
 from __future__ import annotations
@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import socket
 import ssl
 import subprocess
+import tempfile
 import uuid
 
 from salt.exceptions import CommandExecutionError
@@ -25,7 +27,8 @@ FILES = (
     "/etc/systemd/system/rabbitmq-server.service.d/rabbitmq.conf",
 )
 CA = "/etc/saltern/pki/ca.crt"
-MNESIA = "/var/lib/rabbitmq/mnesia"
+HOME = "/var/lib/rabbitmq"
+MNESIA = f"{HOME}/mnesia"
 
 
 def fresh():
@@ -167,7 +170,7 @@ def healthy():
         carried = roundtrip()
     except CommandExecutionError as err:
         return {"ok": False, "sentence": str(err)}
-    return {"ok": True, "sentence": f"{wanted} members running. {carried}"}
+    return {"ok": True, "sentence": f"{wanted} of {wanted} members run. {carried}"}
 
 
 def roundtrip(timeout=15):
@@ -225,7 +228,7 @@ def definitions():
 
 
 def import_definitions(data):
-    """Import definitions, as far as they differ from what is there.
+    """Import definitions; newer releases may still be at it when this returns.
 
     :param data: what :func:`definitions` returns, or parts of it
     :raises CommandExecutionError: RabbitMQ refuses
@@ -236,7 +239,12 @@ def import_definitions(data):
 
         salt inf01.demo-core.test rabbitmq_cluster.import_definitions '{"policies": []}'
     """
-    _ctl("import_definitions", "--format", "json", given=json.dumps(data), timeout=120)
+    # A file, as newer tools read no standard input here; it holds password hashes.
+    with tempfile.NamedTemporaryFile("w", dir=HOME, prefix=".import-", suffix=".json") as file:
+        shutil.chown(file.name, "rabbitmq", "rabbitmq")
+        json.dump(data, file)
+        file.flush()
+        _ctl("import_definitions", file.name, "--format", "json", timeout=120)
 
 
 def delete_user(name):
@@ -287,12 +295,12 @@ def _connection(host, timeout, **options):
         ) from err
 
 
-def _ctl(*arguments, given=None, timeout=60):
-    return _tool("rabbitmqctl", "--silent", *arguments, given=given, timeout=timeout)
+def _ctl(*arguments, timeout=60):
+    return _tool("rabbitmqctl", "--silent", *arguments, timeout=timeout)
 
 
-def _tool(program, *arguments, given=None, timeout=600):
-    done = _run([program, *arguments], given=given, timeout=timeout)
+def _tool(program, *arguments, timeout=600):
+    done = _run([program, *arguments], timeout=timeout)
     if done.returncode:
         lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
         reason = next((line for line in lines if line.startswith("Error")), " ".join(lines[:1]))
@@ -301,10 +309,15 @@ def _tool(program, *arguments, given=None, timeout=600):
     return done.stdout
 
 
-def _run(command, given=None, timeout=60):
+def _run(command, timeout=60):
     try:
         return subprocess.run(
-            command, input=given, capture_output=True, text=True, check=False, timeout=timeout
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
         )
     except FileNotFoundError as err:
         raise CommandExecutionError(

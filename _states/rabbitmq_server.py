@@ -1,8 +1,8 @@
 """Virtual hosts, accounts, permissions and policies of a RabbitMQ cluster.
 
 One export tells what is there, one import writes what differs, another export reads it back: each
-call of the command line tool costs seconds. Passwords reach RabbitMQ as salted hashes over
-standard input, and are in no comment, change or log.
+call of the command line tool costs seconds. Passwords reach RabbitMQ as salted hashes, and are in
+no comment, change, log or command line.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
+#: How often to read back: newer releases import in the background.
+READS = 5
 ALGORITHM = "rabbit_password_hashing_sha256"
 
 
@@ -89,7 +91,11 @@ def definitions(name, vhosts=None, users=None, policies=None, absent_users=()):
         for user, what in changes.items():
             if what == "deleted":
                 __salt__["rabbitmq_cluster.delete_user"](user.removeprefix("user "))
-        left = _compare(_read(), wanted, absent_users)[1]
+        for _ in range(READS):
+            left = _compare(_read(), wanted, absent_users)[1]
+            if not left:
+                break
+            time.sleep(2)
     except CommandExecutionError as err:
         ret.update(result=False, comment=str(err))
         return ret
