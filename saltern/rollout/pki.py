@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from saltern.errors import StageError
-from saltern.rollout.ports import Bus, Return
+from saltern.rollout.ports import Bus, Call, Return
 
 
 def certify(
@@ -32,10 +32,14 @@ def certify(
         )
     signed = _good(bus.call([authority], "pki_ca.sign_all", (waiting,), timeout=120))[authority]
     refused = [str(signed[node]["error"]) for node in waiting if "error" in signed[node]]
-    for node in waiting:
-        if "error" not in signed[node]:
-            # one call each: a certificate is for its own host
-            _good(bus.call([node], "pki_host.install", kwarg=signed[node], timeout=60))
+    # one call each, all at once: a certificate is for its own host
+    calls = [
+        Call((node,), "pki_host.install", kwarg=signed[node], timeout=60)
+        for node in waiting
+        if "error" not in signed[node]
+    ]
+    for answers in bus.call_all(calls):
+        _good(answers)
     if refused:
         raise StageError("; ".join(refused), where=authority)
     return (
