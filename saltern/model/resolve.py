@@ -15,6 +15,7 @@ from saltern.model.tree import (
     Text,
     TreeError,
     merge,
+    seal,
     split_path,
 )
 
@@ -182,6 +183,8 @@ class Resolver:
                 ):
                     raise
                 new, skipped = None, err
+            if isinstance(node, Ref | Layers):
+                new = seal(new)
             if constant:
                 if options.strict_constant_parameters:
                     raise TreeError("a constant (=) value is set again")

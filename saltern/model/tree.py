@@ -234,6 +234,17 @@ def _layers(node: Any) -> tuple[tuple[int, Any], ...]:
     return node.items if isinstance(node, Layers) else ((MERGE, node),)
 
 
+def seal(node: Any) -> Any:
+    """Make the layers of a referenced dictionary one value each.
+
+    A reference gives values: that one of them replaced another, or is constant, stays a matter
+    of the place it was written at.
+    """
+    if isinstance(node, dict):
+        return {key: seal(value) for key, value in node.items()}
+    return Layers(((MERGE, node),)) if isinstance(node, Layers) else node
+
+
 def is_scalar(node: Any) -> bool:
     """True for a value without inner structure and without references."""
     return not isinstance(node, dict | list | Ref | Text | Layers)

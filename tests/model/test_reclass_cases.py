@@ -80,6 +80,14 @@ SAME: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {},
     ),
     "override with nothing below": (one({"~a": [1], "b": {"~c": 2}}), {}),
+    "an override ends at the reference": (
+        one({"a": {"~l": [9]}, "b": "${a}"}, {"a": {"l": [1]}, "b": {"l": [5]}}),
+        {},
+    ),
+    "a constant ends at the reference": (
+        one({"b": {"x": 6}, "c": 1}, {"a": {"=x": 5}, "b": "${a}"}),
+        {},
+    ),
     "constant": (one({"b": 1}, {"=a": 5}), {}),
     "constant, not strict": (
         one({"a": 6}, {"=a": 5}),
@@ -352,6 +360,20 @@ def test_prefixes_work_below_a_prefix(tmp_path: Path) -> None:
     top = write_tree(tmp_path, {"nodes/n.yml": "parameters: {~x: {~y: 1, 80: 2}}"})
     assert oracle(top, "n")["parameters"]["x"] == {"~y": 1, 80: 2}
     assert ours(top, "n")["parameters"]["x"] == {"y": 1, "80": 2}
+
+
+def test_an_override_never_leaks_through_a_reference(tmp_path: Path) -> None:
+    """reclass: it replaces at the other place too, when its own place is not resolved yet."""
+    low = {"a": {"l": [1]}, "b": {"l": [5]}, "c": {"m": 1}}
+    files = {
+        "classes/low.yml": {"parameters": low},
+        "classes/high.yml": {"classes": ["low"], "parameters": {"a": {"~l": [9]}, "b": "${a}"}},
+        "nodes/n.yml": node({"a": "${c}"}, "high"),
+    }
+    top = write_tree(tmp_path, files)
+    assert oracle(top, "n")["parameters"]["b"] == {"l": [9], "m": 1}
+    assert ours(top, "n")["parameters"]["b"] == {"l": [5, 9], "m": 1}
+    assert ours(top, "n")["parameters"]["a"] == {"l": [9], "m": 1}
 
 
 def test_colon_in_a_key_can_be_escaped(tmp_path: Path) -> None:

@@ -24,17 +24,22 @@ scalars = st.one_of(
 )
 
 
-def reference(level: int) -> st.SearchStrategy[str]:
-    """A reference to an earlier top-level key: random trees without cycles."""
-    # a list index comes in the middle only: as the last part it is a documented difference
-    parts = st.sampled_from(["", *(f":{key}" for key in KEYS), ":c:a", ":c:b", ":b:0:a"])
-    plain = st.builds(
-        lambda top, rest: "${" + top + rest + "}", st.sampled_from(TOPS[:level]), parts
-    )
-    nested = st.builds(
-        lambda top, inner: "${" + top + ":" + inner + "}", st.sampled_from(TOPS[:level]), plain
-    )
-    return st.one_of(plain, plain, plain, nested)
+def reference(level: int, ends: tuple[str, ...]) -> st.SearchStrategy[str]:
+    """A reference to an earlier top-level key, so that there is no cycle.
+
+    ``ends`` says where it leads; the text ``:a`` of every key is ``a`` or ``c``, so that a
+    nested reference finds something too. A list index comes in the middle only: as the last
+    part it is a documented difference.
+    """
+    top = st.sampled_from(TOPS[:level])
+    plain = st.builds(lambda top, end: "${" + top + end + "}", top, st.sampled_from(ends))
+    nested = st.builds(lambda top, other: "${" + top + ":c:${" + other + ":a}}", top, top)
+    return st.one_of(plain, plain, nested) if ends == TO_SCALAR else plain
+
+
+TO_SCALAR = (":a", ":c:a", ":b:1:a")
+TO_LIST = (":b", ":c:b")
+TO_DICT = ("", ":c")
 
 
 def strings(level: int) -> st.SearchStrategy[str]:
@@ -42,56 +47,72 @@ def strings(level: int) -> st.SearchStrategy[str]:
     odd = st.sampled_from(["\\${", "}", "\\}", "\\\\}", "\\", "$", ":", " ", "\\$["])
     pieces = [st.sampled_from(["x", "y-", "é"]), odd]
     if level:
-        pieces += [reference(level), reference(level), st.just("\\\\${p0}")]
+        some = reference(level, TO_SCALAR)
+        pieces += [some, some, st.just("\\\\${p0:a}"), reference(level, TO_LIST)]
     return st.lists(st.one_of(pieces), min_size=1, max_size=3).map("".join)
 
 
-def values(level: int, depth: int) -> st.SearchStrategy[Any]:
-    """A parameter value; dictionaries carry prefixed keys outside of lists."""
+def scalar(level: int) -> st.SearchStrategy[Any]:
+    """What fits where a scalar is expected."""
     options = [scalars, strings(level)]
     if level:
-        options.append(reference(level))
-    if depth:
-        inner = values(level, depth - 1)
-        options += [
-            st.lists(st.one_of(scalars, strings(level)), max_size=3),
-            mapping(inner),
-            mapping(inner),
-        ]
+        options += [reference(level, TO_SCALAR)] * 2
     return st.one_of(options)
 
 
-def mapping(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """A dictionary; a prefixed key has no dictionary below (a documented difference)."""
-    plain = st.dictionaries(st.sampled_from(KEYS), inner, max_size=3)
-    marked = st.dictionaries(
-        st.sampled_from([f"{prefix}{key}" for prefix in "~=" for key in KEYS]),
-        inner.filter(lambda value: not isinstance(value, dict)),
-        max_size=1,
-    )
-    return st.builds(lambda low, high: {**low, **high}, plain, st.one_of(st.just({}), marked))
+def a_list(level: int) -> st.SearchStrategy[Any]:
+    """A list, or a reference to one."""
+    items = st.one_of(scalar(level), st.fixed_dictionaries({"a": scalar(level)}))
+    plain = st.lists(items, max_size=3)
+    return st.one_of(plain, reference(level, TO_LIST)) if level else plain
+
+
+def a_dict(level: int, depth: int, prefixes: bool) -> st.SearchStrategy[Any]:
+    """A dictionary with a scalar at ``a``, a list at ``b`` and a dictionary at ``c``.
+
+    Either keys carry prefixes, or there are references to whole dictionaries: what a prefix
+    below a referenced dictionary does depends on order in reclass (a documented difference).
+    A prefixed key has no dictionary below (another one).
+    """
+    entries = {
+        "a": scalar(level),
+        "b": a_list(level),
+    }
+    if prefixes:
+        entries |= {"~a": scalar(level), "=d": scalar(level), "~b": a_list(level)}
+    if depth:
+        entries["c"] = a_dict(level, depth - 1, prefixes)
+    plain = st.lists(st.sampled_from([*entries, "a", "b", *entries]), max_size=3, unique=True)
+    full = plain.flatmap(lambda keys: st.fixed_dictionaries({key: entries[key] for key in keys}))
+    if prefixes or not level:
+        return full
+    return st.one_of(full, full, reference(level, TO_DICT))
+
+
+def values(level: int, prefixes: bool) -> st.SearchStrategy[Any]:
+    """Mostly what fits where a dictionary is expected, sometimes anything."""
+    fits = a_dict(level, 2, prefixes)
+    anything = st.one_of(scalar(level), a_list(level))
+    return st.integers(0, 99).flatmap(lambda dice: anything if dice == 99 else fits)
 
 
 @st.composite
-def parameters(draw: st.DrawFn) -> dict[str, Any]:
+def parameters(draw: st.DrawFn, prefixes: bool) -> dict[str, Any]:
     """Parameters of one file."""
     return {
-        top: draw(values(level, 2))
+        top: draw(values(level, prefixes))
         for level, top in enumerate(TOPS)
-        if draw(st.integers(0, 3)) == 0
+        if draw(st.integers(0, 2)) == 0
     }
 
 
 @st.composite
 def inventories(draw: st.DrawFn) -> dict[str, Any]:
     """Files of an inventory with one node ``n``; includes go to later classes only."""
+    prefixes = draw(st.booleans())
     # something for references to find, so that most inventories compile
-    shape = {"a": "v", "b": ["x", 1], "c": {"a": "w", "b": 2, "c": {"a": None}}}
-    files: dict[str, Any] = {
-        "classes/base.yml": {
-            "parameters": {top: draw(st.sampled_from([shape, {}])) for top in TOPS}
-        }
-    }
+    shape = {"a": "a", "b": ["x", {"a": 1}], "c": {"a": "c", "b": [2], "c": {"a": None}}}
+    files: dict[str, Any] = {"classes/base.yml": {"parameters": dict.fromkeys(TOPS, shape)}}
     names = ("k0", "k1", "k1.x", "k2")
     apps = st.lists(st.sampled_from(["u", "v", "~u", "~v", "w"]), max_size=3)
     for number, path in enumerate(CLASSES):
@@ -100,13 +121,15 @@ def inventories(draw: st.DrawFn) -> dict[str, Any]:
             if number + 1 < len(names)
             else [],
             "applications": draw(apps),
-            "parameters": draw(parameters()),
-            "exports": draw(st.dictionaries(st.sampled_from(KEYS), values(3, 1), max_size=1)),
+            "parameters": draw(parameters(prefixes)),
+            "exports": draw(
+                st.dictionaries(st.sampled_from(KEYS), values(3, prefixes), max_size=1)
+            ),
         }
     files["nodes/n.d.yml"] = {
         "classes": ["base", *draw(st.lists(st.sampled_from(names), max_size=3))],
         "applications": draw(apps),
-        "parameters": draw(parameters()),
+        "parameters": draw(parameters(prefixes)),
     }
     return files
 
@@ -129,7 +152,7 @@ OPTIONS = st.fixed_dictionaries(
 
 
 @given(inventories(), OPTIONS)
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 def test_same_meaning_as_reclass(files: dict[str, Any], options: dict[str, bool]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         top = write_tree(Path(folder), files)
