@@ -64,6 +64,15 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert not broken
 
 
+def test_every_page_is_in_the_index() -> None:
+    index = TREE / "docs/index.md"
+    linked = {
+        (index.parent / link.partition("#")[0]).resolve()
+        for link in re.findall(r"\]\(([^)\s]+)\)", index.read_text())
+    }
+    assert not {page for page in PAGES[1:] if page != index} - linked
+
+
 def test_readme_names_commands_that_exist() -> None:
     readme = (TREE / "README.md").read_text()
     targets = set(re.findall(r"^([\w-]+):", (TREE / "Makefile").read_text(), re.MULTILINE))
