@@ -38,7 +38,7 @@ def form(cluster=None, nodes=None, test=False):
     """
     bus = SaltBus(__opts__)
     return galera_run.converge(
-        bus, _members(bus, cluster, nodes), galera.decide_form, test=bool(test), tell=_tell
+        bus, _members(cluster, nodes), galera.decide_form, test=bool(test), tell=_tell
     ).to_ret()
 
 
@@ -65,7 +65,7 @@ def recover(cluster=None, nodes=None, without=None, bootstrap_from=None, test=Fa
         galera.decide_recover, without=_list(without), bootstrap_from=bootstrap_from
     )
     return galera_run.converge(
-        bus, _members(bus, cluster, nodes), decide, test=bool(test), tell=_tell
+        bus, _members(cluster, nodes), decide, test=bool(test), tell=_tell
     ).to_ret()
 
 
@@ -84,16 +84,16 @@ def status(cluster=None, nodes=None):
         salt-run galera.status cluster=demo-core
     """
     bus = SaltBus(__opts__)
-    facts = galera_run.gather(bus, _members(bus, cluster, nodes))
+    facts, problems = galera_run.gather(bus, _members(cluster, nodes))
     decision = galera.decide_form(facts)
     return {
         "result": isinstance(decision, galera.Nothing),
-        "comment": galera.sentence(decision),
+        "comment": " ".join([galera.sentence(decision), *problems]),
         "members": {node: galera.describe(member) for node, member in facts.items()},
     }
 
 
-def _members(bus, cluster, nodes):
+def _members(cluster, nodes):
     """Return the ids of all members: as given, or as the model has them."""
     found = _list(nodes)
     if found:

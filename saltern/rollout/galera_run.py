@@ -64,19 +64,23 @@ class Result:
         return ret
 
 
-def gather(bus: Bus, nodes: Sequence[str], measure: bool = False) -> dict[str, Member | None]:
+def gather(
+    bus: Bus, nodes: Sequence[str], measure: bool = False
+) -> tuple[dict[str, Member | None], list[str]]:
     """Ask every node for its facts.
 
     :param nodes: minion ids of all members
     :param measure: also ask stopped servers for their last committed position
-    :returns: a Member by minion id; None for a node that did not answer or failed to say
+    :returns: a Member by minion id, None for a node that did not answer or failed to say; and a
+        sentence for each of those
     :raises GateError: a node returned something that is no facts
     """
     returns = bus.call(nodes, "galera_cluster.facts", kwarg={"measure": measure}, timeout=PATIENCE)
-    return {
+    facts = {
         node: Member.from_facts(node, answer.data) if answer.ok else None
         for node, answer in returns.items()
     }
+    return facts, [_why(answer) for answer in returns.values() if not answer.ok]
 
 
 def converge(
@@ -100,16 +104,18 @@ def converge(
     """
     run = Result()
     if test:
-        return _foresee(gather(bus, nodes), decide, run)
+        facts, problems = gather(bus, nodes)
+        return _foresee(facts, decide, run, problems)
     measured, waits, steps, last = False, 0, 0, None
     while True:
-        decision = decide(gather(bus, nodes, measure=measured))
+        facts, problems = gather(bus, nodes, measure=measured)
+        decision = decide(facts)
         if isinstance(decision, Wait) and waits < WAITS:
             waits += 1
             sleep(WAIT_INTERVAL)
             continue
         if isinstance(decision, Nothing | Refuse | Wait):
-            run.comment.append(sentence(decision))
+            run.comment += [sentence(decision), *problems]
             run.result = isinstance(decision, Nothing)
             run.refused = isinstance(decision, Refuse)
             return run
@@ -156,12 +162,14 @@ def _why(answer: Return) -> str:
     return answer.sentence or f"{answer.node} failed."
 
 
-def _foresee(facts: dict[str, Member | None], decide: Decide, run: Result) -> Result:
+def _foresee(
+    facts: dict[str, Member | None], decide: Decide, run: Result, problems: Sequence[str]
+) -> Result:
     for _ in range(3 * len(facts) + 1):
         decision = decide(facts)
         if isinstance(decision, Nothing | Refuse | Wait):
             if not run.changes or not isinstance(decision, Nothing):
-                run.comment.append(sentence(decision))
+                run.comment += [sentence(decision), *problems]
             run.refused = isinstance(decision, Refuse)
             run.result = None if run.changes else isinstance(decision, Nothing)
             return run

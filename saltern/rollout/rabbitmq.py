@@ -123,23 +123,22 @@ def converge(
     said: list[str] = []
     waits = 0
     while True:
-        facts = _gather(bus, nodes)
+        facts, problems = _gather(bus, nodes)
+        step = decide(facts)
         if test:
             stale = [n for n, m in sorted(facts.items()) if m is not None and m.stale]
-            step = decide(facts)
             changes = dict.fromkeys(stale, "would be restarted")
             return {
                 # before the first apply nobody is up; that is no failure of a preview
                 "result": None if changes or step.kind == "wait" else step.kind == "done",
-                "comment": step.sentence,
+                "comment": " ".join([step.sentence, *problems]),
                 "changes": changes,
             }
-        step = decide(facts)
         if step.kind == "wait" and waits < WAITS:
             waits += 1
             sleep(WAIT_INTERVAL)
             continue
-        said.append(step.sentence)
+        said += [step.sentence, *problems]
         if step.kind != "restart":
             return {
                 "result": step.kind == "done",
@@ -157,9 +156,10 @@ def converge(
         waits = 0
 
 
-def _gather(bus: Bus, nodes: Sequence[str]) -> dict[str, Member | None]:
+def _gather(bus: Bus, nodes: Sequence[str]) -> tuple[dict[str, Member | None], list[str]]:
     returns = bus.call(nodes, "rabbitmq_cluster.facts", timeout=PATIENCE)
-    return {
+    facts = {
         node: Member.from_facts(node, answer.data) if answer.ok else None
         for node, answer in returns.items()
     }
+    return facts, [answer.sentence for answer in returns.values() if answer.sentence]

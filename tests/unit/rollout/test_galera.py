@@ -540,6 +540,7 @@ def test_a_silent_member_is_never_left_out() -> None:
     ret = run(cluster)
     assert cluster.told == []
     assert "inf03 did not say what it holds" in ret["comment"]
+    assert ret["comment"].endswith("inf03: did not answer.")
 
 
 def test_a_member_that_cannot_join_ends_the_run_with_its_reason() -> None:
