@@ -27,6 +27,10 @@ from tests.support.hosts import testinfra_host, why_no_hosts
 
 SUITES = kitchen.read()
 RELEASE = "2025.1"
+#: what `make test` runs; the rest is for `make test-full`
+PLATFORM = "debian-12"
+#: each brings up a Keystone first, and the cluster's tests use these services anyway
+LONG = ("glance", "placement")
 #: the generated file of the OpenStack suites, and where their archives appear in the host
 ARTIFACT_PILLAR = ".kitchen/artifacts.sls"
 ARTIFACTS = "/srv/saltern/artifacts"
@@ -57,7 +61,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         pytest.param(
             suite,
             id=f"{suite.name}-{suite.platform}",
-            marks=[pytest.mark.full] if suite.platform != "debian-12" else [],
+            marks=[pytest.mark.full] if suite.platform != PLATFORM or suite.name in LONG else [],
         )
         for suite in suites_of(metafunc.module.__name__)
     ]
