@@ -13,7 +13,7 @@ import salt.loader
 import salt.utils.args
 import salt.utils.json
 
-from tests.support import PLUGIN_DIRS, TREE, plugin_files
+from tests.support import PLUGIN_DIRS, TREE, parsed, plugin_files
 
 Opts = dict[str, Any]
 
@@ -50,7 +50,7 @@ def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def names(path: Path) -> list[str]:
     """What a plugin file must give to its loader."""
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     plugin = path.stem
     for node in tree.body:
         if isinstance(node, ast.Assign) and "__virtualname__" in map(ast.unparse, node.targets):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import gc
+from functools import lru_cache
 from pathlib import Path
 
 #: root of the checkout
@@ -26,6 +29,20 @@ def plugin_files(*directories: str) -> list[Path]:
         for path in sorted((TREE / directory).glob("*.py"))
         if path.name != "__init__.py"
     ]
+
+
+@lru_cache
+def parsed(path: Path) -> ast.Module:
+    """Return the syntax tree of a file.
+
+    Without the collector: a finaliser that parses, too, makes Python before 3.11.5 raise
+    "AST constructor recursion depth mismatch" (gh-106905).
+    """
+    gc.disable()
+    try:
+        return ast.parse(path.read_text(), str(path))
+    finally:
+        gc.enable()
 
 
 def formula_roles() -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from saltern import _loader
-from tests.support import PLUGIN_DIRS, TREE, plugin_files
+from tests.support import PLUGIN_DIRS, TREE, parsed, plugin_files
 
 MAX_LINES = 400
 
@@ -22,7 +22,7 @@ def relative(path: Path) -> str:
 
 def public_functions(path: Path) -> Iterator[ast.FunctionDef]:
     """Functions that Salt's loader would export."""
-    for node in ast.parse(path.read_text(), str(path)).body:
+    for node in parsed(path).body:
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
             yield node
 
@@ -42,7 +42,7 @@ def test_a_plugin_stays_thin(path: Path) -> None:
 
 @pytest.mark.parametrize("path", plugin_files(), ids=relative)
 def test_a_plugin_says_what_it_is_for(path: Path) -> None:
-    assert ast.get_docstring(ast.parse(path.read_text()))
+    assert ast.get_docstring(parsed(path))
 
 
 @pytest.mark.parametrize("directory", PLUGIN_DIRS)

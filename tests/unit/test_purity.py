@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import TREE, plugin_files
+from tests.support import TREE, parsed, plugin_files
 
 PURE_FILES = [
     path
@@ -53,7 +53,7 @@ sys.exit("\\n".join(failed) or 0)
 def imported_names(path: Path) -> set[str]:
     """Top-level packages that a file imports anywhere, also inside functions."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             names.update(alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
