@@ -42,9 +42,7 @@ def changes(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_second_deployment_changes_nothing(cluster: Cluster) -> None:
-    code, data, printed = cluster.salt_run("state.orch", "deploy")
-    assert code == 0, printed[-4000:]
-    (states,) = data["data"].values() if "data" in data else data.values()
+    states = cluster.orchestrate("deploy")
     assert not {key for key, state in states.items() if state["result"] is not True}
     assert not changes(states)
 

@@ -56,6 +56,31 @@ class Cluster:
         done = self.run(self.master, "salt-run", "--out=json", *argv, check=False)
         return done.returncode, last_json(done.stdout), done.stdout + done.stderr
 
+    def all_answer(self) -> bool:
+        """Whether every minion answers the master."""
+        done = self.run(
+            self.master,
+            "salt",
+            "--out=json",
+            "--static",
+            "--timeout=20",
+            "*",
+            "test.ping",
+            check=False,
+        )
+        answers = last_json(done.stdout) or {}
+        return len(answers) == len(self.hosts) and set(answers.values()) == {True}
+
+    def orchestrate(self, *argv: str) -> dict[str, Any]:
+        """Run ``salt-run state.orch``, which must succeed; return its states by key."""
+        code, data, printed = self.salt_run("state.orch", *argv)
+        assert code == 0, printed[-6000:]
+        found = data.get("data", data)
+        states: dict[str, Any] = next(v for v in found.values() if isinstance(v, dict))
+        assert states, printed[-6000:]
+        assert all(state["result"] is not False for state in states.values()), printed[-6000:]
+        return states
+
     def longest_outage(self, seconds: float, disturb: Callable[[], None]) -> float:
         """Ask for tokens through the virtual address while something happens.
 
