@@ -36,6 +36,12 @@ def __virtual__():
     return True if x509 else (False, "The cryptography library is missing")
 
 
+def _home(directory):
+    """The directory given, else the one of the pillar, else the formula's default."""
+    host = (__pillar__.get("pki") or {}).get("host") or {}
+    return directory or host.get("directory") or _DIRECTORY
+
+
 def _read(directory, name):
     try:
         with salt.utils.files.fopen(os.path.join(directory, name), "rb") as file:
@@ -105,7 +111,7 @@ def request(
 
         salt ctl01.example.test pki_host.request '[ctl01.example.test]' '[192.0.2.1]'
     """
-    directory = directory or _DIRECTORY
+    directory = _home(directory)
     os.makedirs(directory, mode=0o755, exist_ok=True)
     key = os.path.join(directory, "host.key")
     made = not os.path.exists(key)
@@ -145,7 +151,7 @@ def pending(directory=None, full=False):
 
         salt '*' pki_host.pending
     """
-    data = _read(directory or _DIRECTORY, _PENDING)
+    data = _read(_home(directory), _PENDING)
     found = json.loads(data) if data else {}
     return found if full else found.get("csr", "")
 
@@ -170,7 +176,7 @@ def install(certificate=None, ca=None, directory=None, group=None, trust=None):
 
         salt ctl01.example.test pki_host.install directory=/etc/saltern/pki
     """
-    directory = directory or _DIRECTORY
+    directory = _home(directory)
     waiting = pending(directory, full=True)
     group = group or waiting.get("group") or "ssl-cert"
     trust = trust or waiting.get("trust")
@@ -219,7 +225,7 @@ def facts(directory=None):
 
     directory
         Where ``host.crt``, ``host.key``, ``host.pem`` and ``ca.crt`` are.
-        Default ``/etc/saltern/pki``.
+        Default: the pillar's ``pki:host:directory``, else ``/etc/saltern/pki``.
 
     CLI Example:
 
@@ -227,7 +233,7 @@ def facts(directory=None):
 
         salt '*' pki_host.facts
     """
-    directory = directory or _DIRECTORY
+    directory = _home(directory)
     cert = _load(directory, "host.crt", x509.load_pem_x509_certificate)
     if cert is None:
         return {}

@@ -38,7 +38,7 @@ class Site:
         """Run the state on the host, then bring what it asked for; returns the state's result."""
         result = self.state(names, **options)
         if not options.get("test"):
-            certify(self.bus, [AUTHORITY, WEB], AUTHORITY)
+            certify(self.bus, [WEB], AUTHORITY)
         return result
 
     def state(self, names: list[str] = NAMES, **options: Any) -> dict[str, Any]:
@@ -93,8 +93,9 @@ def site(salt_factories: Any, tmp_path_factory: pytest.TempPathFactory) -> Itera
     quiet = {"log_level_logfile": "warning", "module_dirs": [str(TREE)]}
     pillar = root / "pillar"
     pillar.mkdir()
-    (pillar / "top.sls").write_text("base: {'ca.pki.test': [ca]}")
+    (pillar / "top.sls").write_text("base: {'ca.pki.test': [ca], 'web.pki.test': [web]}")
     (pillar / "ca.sls").write_text(str({"topology": topology, "pki": {"ca": ca}}))
+    (pillar / "web.sls").write_text(str({"pki": {"host": {"directory": str(root / "pki")}}}))
     master = salt_factories.salt_master_daemon(
         "pki_master",
         overrides={
