@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from saltern.artifact.catalogue import Service, services
+from saltern.digest import sha256_of
 from saltern.errors import ArtifactError, LabError
 from saltern.lab.chroot import Chroot
 from saltern.lab.image import Report, ensure_image, locked, silent, uv_program
@@ -88,15 +89,6 @@ def read_manifest(path: Path) -> Manifest | None:
         return Manifest(**json.loads(path.read_text(encoding="utf-8")))
     except (FileNotFoundError, json.JSONDecodeError, TypeError):
         return None
-
-
-def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def cached(service: Service, suite: str = SUITE) -> Manifest | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from saltern.digest import sha256_of
 from saltern.errors import ModelError, PreflightError
 from saltern.model import Inventory, lint
 from saltern.model.cluster import CompiledNode, compile_cluster
@@ -72,7 +72,7 @@ def check_artifacts(nodes: Mapping[str, CompiledNode], artifacts: Path) -> list[
         path = artifacts / file
         if not path.is_file():
             findings.append(f"{role}: artifact {path} is missing.")
-        elif (found := _sha256(path)) != checksum:
+        elif (found := sha256_of(path)) != checksum:
             findings.append(f"{role}: artifact {path} has sha256 {found}, pinned is {checksum}.")
     return list(dict.fromkeys(findings))
 
@@ -81,14 +81,6 @@ def _get(data: Any, *path: str) -> Any:
     for key in path:
         data = data.get(key) if isinstance(data, Mapping) else None
     return data
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def check_hosts(nodes: Sequence[str], bus: Bus, clock: Clock, *, sync: bool = True) -> list[str]:
