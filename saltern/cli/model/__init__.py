@@ -1,0 +1,23 @@
+"""``saltern model``: the layered model, without a master.
+
+One module per kind of work; a module is imported when one of its commands is called.
+"""
+
+from __future__ import annotations
+
+import click
+
+from saltern.cli.lazy import LazyGroup
+
+#: command -> ("module:attribute", one-line help)
+COMMANDS = {
+    "lint": ("saltern.cli.model.basics:lint", "Check layers, schemas, secrets, lifecycles."),
+    "nodes": ("saltern.cli.model.basics:nodes", "Write nodes/CLUSTER/*.yml from the class."),
+    "secrets": ("saltern.cli.model.secrets:secrets", "Generate, rotate and check secrets."),
+    "show": ("saltern.cli.model.basics:show", "Compile a node and print it."),
+}
+
+
+@click.command(cls=LazyGroup, commands_table=COMMANDS)
+def model() -> None:
+    """Show, generate and check the layered model."""

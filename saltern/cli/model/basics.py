@@ -1,0 +1,104 @@
+"""``saltern model show|nodes|lint``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from saltern.cli.model.options import (
+    cluster_option,
+    inventory_option,
+    open_inventory,
+    options_option,
+)
+from saltern.errors import ModelError
+
+
+class _NoAliases(yaml.SafeDumper):
+    """Data that occurs twice is printed twice."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+@click.command()
+@click.argument("node")
+@inventory_option
+@options_option
+@click.option("--format", "form", type=click.Choice(["json", "yaml"]), default="yaml")
+@click.option("--served", is_flag=True, help="The pillar as served, with published data.")
+def show(node: str, path: Path, options_file: Path | None, form: str, served: bool) -> None:
+    """Compile NODE and print it; secrets stay encrypted."""
+    inventory = open_inventory(path, options_file)
+    data: Any
+    if served:
+        from saltern.model.cluster import cluster_of, compile_cluster
+
+        data = compile_cluster(inventory, cluster_of(inventory, node))[node].pillar
+    else:
+        compiled = inventory.node(node)
+        data = {
+            "classes": compiled.classes,
+            "applications": compiled.applications,
+            "environment": compiled.environment,
+            "parameters": compiled.parameters,
+            "exports": compiled.exports,
+        }
+    if form == "json":
+        click.echo(json.dumps(data, indent=2, sort_keys=True, default=str))
+    else:
+        click.echo(yaml.dump(data, None, _NoAliases, sort_keys=True), nl=False)
+
+
+@click.command()
+@inventory_option
+@cluster_option
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 when the files differ.")
+@click.pass_context
+def nodes(ctx: click.Context, path: Path, cluster: str, check: bool) -> None:
+    """Write nodes/CLUSTER/*.yml from the cluster class."""
+    from saltern.model import nodes as generator
+
+    inventory = open_inventory(path)
+    if check:
+        told = generator.differences(inventory, cluster)
+        for sentence in told:
+            click.echo(sentence)
+        if told:
+            ctx.exit(1)
+        return
+    for name in generator.write(inventory, cluster):
+        click.echo(f"nodes/{cluster}/{name}")
+
+
+@click.command()
+@inventory_option
+@click.option("--cluster", "-c", help="Only this cluster (default: all).")
+@click.option(
+    "--formulas",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Formulas with the schemas of the roles (default: those of this distribution).",
+)
+@click.pass_context
+def lint(ctx: click.Context, path: Path, cluster: str | None, formulas: Path | None) -> None:
+    """Compile all nodes and check layers, schemas, secrets and lifecycles."""
+    from saltern.model.cluster import clusters
+    from saltern.model.lint import check
+
+    inventory = open_inventory(path)
+    names = [cluster] if cluster else clusters(inventory)
+    if not names:
+        raise ModelError("the model has no nodes", where=str(path))
+    findings = check(inventory, names[0], formulas)
+    for name in names[1:]:
+        findings += check(inventory, name, formulas)
+    unique = list(dict.fromkeys(map(str, findings)))
+    for sentence in unique:
+        click.echo(sentence)
+    if unique:
+        click.echo(f"{len(unique)} finding{'s' if len(unique) > 1 else ''}", err=True)
+        ctx.exit(1)
