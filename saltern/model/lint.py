@@ -305,7 +305,14 @@ def _node(
             yield Finding("looks like a secret in plain text; use _secret", (node.id,), place)
     for role in node.applications:
         service, _, name = role.partition(".")
-        if not (formulas / service / f"{name}.sls").is_file():
+        has_formula = (formulas / service / f"{name}.sls").is_file()
+        entry = node.lifecycle.get(role)
+        modelled_only = isinstance(entry, dict) and entry.get("executable") is False
+        if modelled_only and not has_formula:
+            yield Finding(f"role {role} is modelled but has no formula yet", (node.id,))
+        elif modelled_only:
+            yield Finding(f"role {role} has a formula but says executable: false", (node.id,))
+        elif not has_formula:
             yield Finding(f"role {role} has no formula {service}/{name}.sls", (node.id,))
         try:
             schema = role_schema(formulas, role)
