@@ -18,12 +18,12 @@ from saltern.errors import ModelError
 from saltern.model.cluster import CompiledNode, try_compile_cluster
 from saltern.model.inventory import Inventory
 from saltern.model.nodes import schema as packaged_schema
+from saltern.model.redact import SECRET_NAME, write_only
 from saltern.model.serve import PGP_MESSAGE
 
 #: a class may include classes of its own layer and of those after it
 LAYERS = ("cluster", "system", "service")
 STAGES = ("foundation", "infrastructure", "control", "resources")
-_SECRET_NAME = re.compile(r"(^|_)(password|passwd|secret|token|cookie|private_key)$")
 #: a string under such a key is a secret whatever the schema says
 _PASSWORD_NAME = re.compile(r"(^|_)(password|passwd)$")
 #: checks that make no sense on ciphertext
@@ -161,7 +161,7 @@ def plain_secrets(data: Any, schema: Mapping[str, Any]) -> Iterator[tuple[str, .
     A secret is what the schema marks ``writeOnly``, and every string named ``…password``.
     """
     seen = set()
-    marked = _write_only(data, schema, schema, (), False)
+    marked = ((path, value) for path, value in write_only(data, schema) if isinstance(value, str))
     for path, value in itertools.chain(marked, _passwords(data, ())):
         if path not in seen and not PGP_MESSAGE.search(value):
             seen.add(path)
@@ -171,7 +171,7 @@ def plain_secrets(data: Any, schema: Mapping[str, Any]) -> Iterator[tuple[str, .
 def _say(error: jsonschema.ValidationError) -> str:
     kind = error.validator
     key = str(error.absolute_path[-1]) if error.absolute_path else ""
-    hidden = _SECRET_NAME.search(key) or (
+    hidden = SECRET_NAME.search(key) or (
         isinstance(error.schema, dict) and error.schema.get("writeOnly")
     )
     if kind == "type":
@@ -211,47 +211,6 @@ def _passwords(data: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ..
     elif isinstance(data, list):
         for n, value in enumerate(data):
             yield from _passwords(value, (*path, str(n)))
-
-
-def _write_only(
-    data: Any, node: Any, root: Mapping[str, Any], path: tuple[str, ...], inside: bool
-) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Walk data and schema together; yield the non-empty strings below ``writeOnly``."""
-    if isinstance(node, dict) and isinstance(node.get("$ref"), str):
-        yield from _write_only(data, _follow(root, node["$ref"]), root, path, inside)
-    if not isinstance(node, dict):
-        node = {}
-    inside = inside or bool(node.get("writeOnly"))
-    for key in ("allOf", "anyOf", "oneOf"):
-        for option in node.get(key, ()):
-            yield from _write_only(data, option, root, path, inside)
-    if isinstance(data, str):
-        if inside and data:
-            yield path, data
-        return
-    if isinstance(data, dict):
-        properties = node.get("properties", {})
-        patterns = node.get("patternProperties", {})
-        for key, value in data.items():
-            below = [properties[key]] if key in properties else []
-            below += [sub for pattern, sub in patterns.items() if re.search(pattern, str(key))]
-            if not below:
-                below = [node.get("additionalProperties", {})]
-            for sub in below:
-                yield from _write_only(value, sub, root, (*path, str(key)), inside)
-    elif isinstance(data, list):
-        items = node.get("items", {})
-        for n, value in enumerate(data):
-            yield from _write_only(value, items, root, (*path, str(n)), inside)
-
-
-def _follow(root: Mapping[str, Any], ref: str) -> Any:
-    if not ref.startswith("#/"):
-        return {}
-    node: Any = root
-    for part in ref[2:].split("/"):
-        node = node.get(part, {}) if isinstance(node, dict) else {}
-    return node
 
 
 def _layers(inventory: Inventory, cluster: str) -> Iterator[Finding]:
@@ -301,7 +260,7 @@ def _node(
         place = inventory.place(merged, ("_param", key))
         if PGP_MESSAGE.search(str(value)):
             yield Finding("a secret belongs in _secret, not in _param", (node.id,), place)
-        elif _SECRET_NAME.search(key) and isinstance(value, str):
+        elif SECRET_NAME.search(key) and isinstance(value, str):
             yield Finding("looks like a secret in plain text; use _secret", (node.id,), place)
     for role in node.applications:
         service, _, name = role.partition(".")
