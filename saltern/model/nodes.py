@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -24,6 +24,9 @@ _HEADER = (
 )
 #: host facts when a group does not say otherwise
 PROVIDER, IMAGE = "nspawn", "bookworm"
+LAST_OCTET = 254
+#: the prefix of a group that names none; node files keep the reference
+_PREFIX = "${_param:network_prefix}"
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,17 @@ class NodeFile:
 
     id: str
     text: str
+
+
+@dataclass(frozen=True)
+class _Host:
+    """One host of a group; ``rack`` and ``parent`` (a name) may be empty."""
+
+    name: str
+    address: str
+    rack: str
+    parent: str
+    networks: Mapping[str, str]
 
 
 @cache
@@ -49,37 +63,40 @@ def generate(inventory: Inventory, cluster: str) -> list[NodeFile]:
     :param cluster: name of the cluster; its class is ``cluster.<name>``
     :raises ModelError: no such class, or ``cluster_nodes`` is missing or badly shaped
     """
-    groups, domain = _read(inventory, cluster)
+    groups, domain, prefix = _read(inventory, cluster)
+    hosts = [
+        (group, host)
+        for group, spec in groups.items()
+        for host in _hosts(f"class cluster.{cluster}, key cluster_nodes:{group}", group, spec)
+    ]
+    _check_together(cluster, domain, prefix, hosts)
+    racks = {host.name: host.rack for _, host in hosts}
     files: dict[str, NodeFile] = {}
-    taken: dict[str, str] = {}
-    for group, spec in groups.items():
-        for name, address in _hosts(cluster, group, spec):
-            node_id = f"{name}.{domain}"
-            where = f"class cluster.{cluster}, key cluster_nodes:{group}"
-            if node_id in files:
-                raise ModelError(f"host {node_id} is described twice", where=where)
-            if address in taken:
-                raise ModelError(
-                    f"{node_id} and {taken[address]} have the same address {address}", where=where
-                )
-            taken[address] = node_id
-            parameters = {
-                "host": {
-                    "name": name,
-                    "fqdn": node_id,
-                    "address": address,
-                    "provider": spec.get("provider", PROVIDER),
-                    "image": spec.get("image", IMAGE),
-                }
-            }
-            data = {
-                "classes": spec.get("classes", [f"cluster.{cluster}.{group}"]),
-                "parameters": _over(parameters, spec.get("parameters", {})),
-            }
-            text = _HEADER.format(group=group, cluster=cluster) + yaml.safe_dump(
-                data, sort_keys=False, default_flow_style=False
-            )
-            files[node_id] = NodeFile(node_id, text)
+    for group, host in hosts:
+        spec = groups[group]
+        node_id = f"{host.name}.{domain}"
+        facts: dict[str, Any] = {
+            "name": host.name,
+            "fqdn": node_id,
+            "address": host.address,
+            "provider": spec.get("provider", PROVIDER),
+            "image": spec.get("image", IMAGE),
+        }
+        # a virtual machine is where its parent is
+        if rack := host.rack or racks.get(host.parent, ""):
+            facts["rack"] = rack
+        if host.parent:
+            facts["parent"] = f"{host.parent}.{domain}"
+        if host.networks:
+            facts["networks"] = dict(host.networks)
+        data = {
+            "classes": spec.get("classes", [f"cluster.{cluster}.{group}"]),
+            "parameters": _over({"host": facts}, spec.get("parameters", {})),
+        }
+        text = _HEADER.format(group=group, cluster=cluster) + yaml.safe_dump(
+            data, sort_keys=False, default_flow_style=False
+        )
+        files[node_id] = NodeFile(node_id, text)
     return [files[node_id] for node_id in sorted(files)]
 
 
@@ -136,7 +153,8 @@ def write(inventory: Inventory, cluster: str) -> list[str]:
     return changed
 
 
-def _read(inventory: Inventory, cluster: str) -> tuple[dict[str, Any], str]:
+def _read(inventory: Inventory, cluster: str) -> tuple[dict[str, Any], str, str]:
+    """Return a cluster's groups, its domain, and its prefix of addresses (may be empty)."""
     name = f"cluster.{cluster}"
     lenient = inventory.lenient((f"{name}.secrets", f"{name}.artifacts"))
     merged = lenient.virtual(name, (name,))
@@ -157,38 +175,144 @@ def _read(inventory: Inventory, cluster: str) -> tuple[dict[str, Any], str]:
     if named != cluster:
         raise ModelError(f"_param:cluster_name is {named!r}, not {cluster!r}", where=where)
     errors = jsonschema.Draft202012Validator(schema("cluster_nodes")).iter_errors(groups)
-    for error in errors:
+    if error := jsonschema.exceptions.best_match(errors):
         key = ":".join(["cluster_nodes", *map(str, error.absolute_path)])
         raise ModelError(error.message, where=f"{where}, key {key}")
-    return groups, str(domain)
+    try:
+        prefix = str(resolver.value("_param", "network_prefix"))
+    except (MissingReference, TreeError):
+        prefix = ""  # told when a node needs it
+    return groups, str(domain), prefix
 
 
-def _hosts(cluster: str, group: str, spec: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _hosts(where: str, group: str, spec: Mapping[str, Any]) -> list[_Host]:
+    """Lay out the hosts of one group: names, places, addresses."""
     count = spec.get("count", 1)
     first = spec.get("first_number", 1)
     pattern = spec.get("name", f"{group}{{n:02d}}")
-    where = f"class cluster.{cluster}, key cluster_nodes:{group}"
-    addresses = spec.get("addresses")
-    if addresses is None:
-        last = spec["first_address"] + count - 1
-        if last > 254:
-            raise ModelError(f"{count} hosts reach the last octet {last}", where=where)
-        addresses = [
-            f"${{_param:network_prefix}}.{octet}"
-            for octet in range(spec["first_address"], last + 1)
-        ]
-    if len(addresses) != count:
-        raise ModelError(f"{count} hosts but {len(addresses)} addresses", where=where)
-    hosts = []
-    for index in range(count):
+    names = []
+    for number in range(first, first + count):
         try:
-            name = pattern.format(n=first + index)
+            names.append(pattern.format(n=number))
         except (KeyError, IndexError, ValueError, AttributeError):
             raise ModelError(
                 f"name {pattern!r} is no pattern with {{n}}", where=where, cure="Use {n} or {n:02d}"
             ) from None
-        hosts.append((name, addresses[index]))
-    return hosts
+    racks = _spread(where, "racks", count, spec.get("racks"))
+    parents = _spread(where, "parents", count, spec.get("parents"))
+    if spec.get("racks") and spec.get("parents"):
+        raise ModelError(
+            "a group has racks or parents, not both",
+            where=where,
+            cure="Drop racks: a host is in the rack of its parent",
+        )
+    addresses = _addresses(where, count, spec, racks, _PREFIX)
+    networks = {
+        name: _addresses(
+            f"{where}:networks:{name}",
+            count,
+            # as the group counts, so does each of its networks
+            {"first_address": spec.get("first_address", 0), **network},
+            racks,
+            "",
+        )
+        for name, network in spec.get("networks", {}).items()
+    }
+    return [
+        _Host(
+            name,
+            addresses[n],
+            racks[n],
+            parents[n],
+            {network: found[n] for network, found in networks.items()},
+        )
+        for n, name in enumerate(names)
+    ]
+
+
+def _spread(where: str, key: str, count: int, places: Any) -> list[str]:
+    """Give each of ``count`` hosts its place; ``""`` when there are none.
+
+    ``places`` is a list, handed out in turn, or a mapping of a place to how many hosts it takes,
+    filled in the order written.
+    """
+    if not places:
+        return [""] * count
+    if isinstance(places, list):
+        return [str(places[n % len(places)]) for n in range(count)]
+    out = [str(place) for place, number in places.items() for _ in range(number)]
+    if len(out) != count:
+        raise ModelError(f"{count} hosts but {key} for {len(out)}", where=where)
+    return out
+
+
+def _addresses(
+    where: str, count: int, spec: Mapping[str, Any], racks: Sequence[str], default: str
+) -> list[str]:
+    """Return the addresses of a group's hosts in one network.
+
+    Hosts count up from ``first_address``; where each rack has a prefix of its own, in each rack.
+    """
+    if (given := spec.get("addresses")) is not None:
+        if len(given) != count:
+            raise ModelError(f"{count} hosts but {len(given)} addresses", where=where)
+        return [str(address) for address in given]
+    prefix = spec.get("prefix", default)
+    if not prefix or not spec["first_address"]:
+        missing = "prefix" if not prefix else "first_address"
+        raise ModelError(
+            f"{missing} is not set", where=where, cure="Set it, or give whole addresses"
+        )
+    taken: dict[str, int] = {}
+    out = []
+    for rack in racks:
+        if isinstance(prefix, dict):
+            if rack not in prefix:
+                raise ModelError(
+                    f"prefix has none for rack {rack}" if rack else "the group has no racks",
+                    where=where,
+                    cure="Give one prefix, or one for each rack of the group",
+                )
+            here = str(prefix[rack])
+        else:
+            here = str(prefix)
+        octet = spec["first_address"] + taken.get(here, 0)
+        taken[here] = taken.get(here, 0) + 1
+        if octet > LAST_OCTET:
+            raise ModelError(f"{count} hosts reach beyond the last octet {LAST_OCTET}", where=where)
+        out.append(f"{here}.{octet}")
+    return out
+
+
+def _check_together(
+    cluster: str, domain: str, prefix: str, hosts: Sequence[tuple[str, _Host]]
+) -> None:
+    """Names and addresses are given once in a cluster; a parent is one of its hosts."""
+    names: dict[str, _Host] = {}
+    taken: dict[str, str] = {}
+    for group, host in hosts:
+        where = f"class cluster.{cluster}, key cluster_nodes:{group}"
+        node_id = f"{host.name}.{domain}"
+        if host.name in names:
+            raise ModelError(f"host {node_id} is described twice", where=where)
+        names[host.name] = host
+        for written in (host.address, *host.networks.values()):
+            address = written.replace(_PREFIX, prefix)
+            if address in taken:
+                raise ModelError(
+                    f"{node_id} and {taken[address]} have the same address {address}", where=where
+                )
+            taken[address] = node_id
+    for group, host in hosts:
+        where = f"class cluster.{cluster}, key cluster_nodes:{group}:parents"
+        if host.parent and host.parent not in names:
+            raise ModelError(f"{host.parent} is no host of the cluster", where=where)
+        if host.parent and names[host.parent].parent:
+            raise ModelError(
+                f"{host.parent} is a virtual machine itself",
+                where=where,
+                cure="Name physical hosts",
+            )
 
 
 def _over(low: dict[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:

@@ -69,17 +69,110 @@ def test_group_parameters_and_whole_addresses(tree: Tree) -> None:
     assert second["parameters"]["late"] == "${host:name}"
 
 
+def hosts(top: Path) -> dict[str, dict[str, Any]]:
+    """Host facts by short name, of a tree with nothing but a cluster class."""
+    made = nodes.generate(Inventory(top), "c1")
+    return {
+        file.id.partition(".")[0]: yaml.safe_load(file.text)["parameters"]["host"] for file in made
+    }
+
+
+def test_racks_are_filled_in_order_or_in_turn(tree: Tree) -> None:
+    groups = {
+        "a": {"count": 5, "first_address": 11, "racks": {"r1": 2, "r2": 3}},
+        "b": {"count": 5, "first_address": 21, "racks": ["r1", "r2", "r3"]},
+        "c": {"count": 2, "first_address": 31},
+    }
+    found = hosts(tree(cluster(groups)))
+    assert [found[f"a{n:02d}"]["rack"] for n in range(1, 6)] == ["r1", "r1", "r2", "r2", "r2"]
+    assert [found[f"b{n:02d}"]["rack"] for n in range(1, 6)] == ["r1", "r2", "r3", "r1", "r2"]
+    assert set(found["c01"]) == {"name", "fqdn", "address", "provider", "image"}
+
+
+def test_a_rack_may_have_its_own_prefix(tree: Tree) -> None:
+    groups = {
+        "a": {
+            "count": 3,
+            "first_address": 11,
+            "racks": ["r1", "r2"],
+            "prefix": {"r1": "10.2.1", "r2": "10.2.2"},
+            "networks": {
+                "storage": {"prefix": {"r1": "10.3.1", "r2": "10.3.2"}, "first_address": 51},
+                "tenant": {"prefix": "10.4.0"},
+                "public": {"addresses": ["192.0.2.1", "192.0.2.7", "192.0.2.9"]},
+            },
+        },
+    }
+    found = hosts(tree(cluster(groups)))
+    assert [found[name]["address"] for name in sorted(found)] == [
+        "10.2.1.11",
+        "10.2.2.11",
+        "10.2.1.12",
+    ]
+    assert found["a03"]["networks"] == {
+        "storage": "10.3.1.52",
+        "tenant": "10.4.0.13",
+        "public": "192.0.2.9",
+    }
+
+
+def test_a_virtual_machine_is_in_the_rack_of_its_parent(tree: Tree) -> None:
+    groups = {
+        "kvm": {"count": 2, "first_address": 11, "racks": ["r1", "r2"]},
+        "vm": {"count": 3, "first_address": 21, "parents": ["kvm01", "kvm02"]},
+        "one": {"first_address": 31, "parents": {"kvm02": 1}},
+    }
+    found = hosts(tree(cluster(groups)))
+    places = {name: (host.get("parent"), host["rack"]) for name, host in found.items()}
+    assert places == {
+        "kvm01": (None, "r1"),
+        "kvm02": (None, "r2"),
+        "vm01": ("kvm01.c1.test", "r1"),
+        "vm02": ("kvm02.c1.test", "r2"),
+        "vm03": ("kvm01.c1.test", "r1"),
+        "one01": ("kvm02.c1.test", "r2"),
+    }
+
+
 @pytest.mark.parametrize(
     ("groups", "sentence"),
     [
         ({"x": {}}, "cluster_nodes:x"),
         ({"x": {"first_address": 5, "adresses": []}}, "'adresses' was unexpected"),
         ({"x": {"first_address": 0}}, "cluster_nodes:x:first_address"),
-        ({"x": {"first_address": 254, "count": 2}}, "reach the last octet 255"),
+        ({"x": {"first_address": 254, "count": 2}}, "reach beyond the last octet 254"),
         ({"x": {"count": 2, "addresses": ["10.1.1.1"]}}, "2 hosts but 1 addresses"),
         ({"x": {"count": 2, "first_address": 1, "name": "same"}}, "described twice"),
         ({"x": {"first_address": 1, "name": "{m}"}}, "is no pattern with {n}"),
         ({"x": {"first_address": 1}, "y": {"first_address": 1}}, "have the same address"),
+        ({"x": {"first_address": 1, "racks": {"a": 2}}}, "1 hosts but racks for 2"),
+        ({"x": {"first_address": 1, "racks": []}}, "cluster_nodes:x:racks"),
+        ({"x": {"first_address": 1, "parents": ["kvm9"]}}, "kvm9 is no host of the cluster"),
+        (
+            {
+                "k": {"first_address": 1, "parents": ["v01"]},
+                "v": {"first_address": 2, "parents": ["k01"]},
+            },
+            "v01 is a virtual machine itself",
+        ),
+        (
+            {"x": {"first_address": 1, "parents": ["k01"], "racks": ["a"]}},
+            "a group has racks or parents, not both",
+        ),
+        (
+            {"x": {"first_address": 1, "racks": ["a", "b"], "count": 2, "prefix": {"a": "10.1.1"}}},
+            "prefix has none for rack b",
+        ),
+        ({"x": {"first_address": 1, "prefix": {"a": "10.1.1"}}}, "the group has no racks"),
+        ({"x": {"first_address": 1, "networks": {"t": {}}}}, "cluster_nodes:x:networks:t"),
+        (
+            {"x": {"addresses": ["10.1.1.1"], "networks": {"t": {"prefix": "10.2.1"}}}},
+            "networks:t: first_address is not set",
+        ),
+        (
+            {"x": {"first_address": 1, "networks": {"t": {"prefix": "${_param:network_prefix}"}}}},
+            "c1.test and x01.c1.test have the same address",
+        ),
     ],
 )
 def test_bad_shapes(tree: Tree, groups: Any, sentence: str) -> None:
