@@ -42,6 +42,17 @@ class SchemaError(ModelError):
     code = "schema"
 
 
+class UnknownNodeError(ModelError):
+    """A minion that no served revision has: nothing vouches for it."""
+
+
+class JournalError(SalternError):
+    """The journal database is missing, locked, broken or of another version of Saltern."""
+
+    code = "journal"
+    exit_code = 2
+
+
 class SecretError(SalternError):
     """A secret is missing, or cannot be decrypted."""
 
