@@ -31,17 +31,25 @@ class OracleError(Exception):
     """Python reclass refuses, or crashes on, the inventory."""
 
 
-def oracle(top: Path, node: str, **options: Any) -> dict[str, Any]:
-    """Return what kapicorp-reclass makes of a node, in the shape that :func:`ours` has."""
+def core(top: Path, **options: Any) -> Core:
+    """Return kapicorp-reclass over an inventory; it keeps the files that it has parsed."""
     settings = Settings(options)
+    files = get_storage(
+        "yaml_fs", str(top / "nodes"), str(top / "classes"), settings.compose_node_name
+    )
+    return Core(MemcacheProxy(files), options.get("class_mappings"), settings)
+
+
+def oracle(top: Path, node: str, *, kept: Core | None = None, **options: Any) -> dict[str, Any]:
+    """Return what kapicorp-reclass makes of a node, in the shape that :func:`ours` has.
+
+    :param kept: from :func:`core`, when many nodes of one inventory are asked for
+    """
     try:
-        files = get_storage(
-            "yaml_fs", str(top / "nodes"), str(top / "classes"), settings.compose_node_name
-        )
-        core = Core(MemcacheProxy(files), None, settings)
+        reclass = kept or core(top, **options)
         # it warns on stderr about references that were overwritten
         with contextlib.redirect_stderr(io.StringIO()):
-            found = core.nodeinfo(node)
+            found = reclass.nodeinfo(node)
     except (Exception, RecursionError) as err:
         raise OracleError(f"{type(err).__name__}: {err}") from err
     return {
