@@ -11,6 +11,7 @@ from saltern.cli.lazy import LazyGroup
 
 #: command -> ("module:attribute", one-line help)
 COMMANDS = {
+    "graph": ("saltern.cli.model.graph:graph", "Draw the classes of a node."),
     "lint": ("saltern.cli.model.basics:lint", "Check layers, schemas, secrets, lifecycles."),
     "nodes": ("saltern.cli.model.basics:nodes", "Write nodes/CLUSTER/*.yml from the class."),
     "secrets": ("saltern.cli.model.secrets:secrets", "Generate, rotate and check secrets."),
