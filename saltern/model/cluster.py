@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ from saltern.model.tree import TreeError, merge
 
 #: parameters that are input of the compiler and never reach a pillar
 INTERNAL = ("_secret", "_secret_spec", "publish", "cluster_nodes")
+#: the key of a pillar that says whose it is, and of which revision; no pillar is whole without
+SENTINEL = "__reclass__"
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,8 @@ class CompiledNode:
 
     ``pillar`` is what the node is served, with secrets still as ciphertext; it holds
     ``topology`` and the sentinel ``__reclass__``. ``lifecycle`` maps ``service.role`` to its
-    lifecycle; ``host`` is ``{name, fqdn, address, provider, image}``.
+    lifecycle; ``host`` is ``{name, fqdn, address, provider, image}``. ``cluster`` is empty for
+    a node outside of all clusters (``compat: reclass`` only); ``files`` are in merge order.
     """
 
     id: str
@@ -31,29 +35,53 @@ class CompiledNode:
     environment: str
     lifecycle: dict[str, Any]
     host: dict[str, Any]
+    cluster: str = ""
+    files: tuple[str, ...] = ()
 
 
-@dataclass
-class _Draft:
-    """A node on its way: merged, with a resolver over its own data."""
+@dataclass(frozen=True)
+class Draft:
+    """What others need to know about a node before it can be finished: small, and kept.
 
-    merged: Merged
-    resolver: Resolver
-    publish: dict[str, Any]
+    ``publish`` is resolved; ``files`` are in merge order, as ``classes/…`` and ``nodes/…``;
+    ``missed`` are class names that were looked up and not found; ``asked`` are the export keys
+    that inventory queries read on the way.
+    """
+
+    id: str
+    cluster: str
+    environment: str
+    roles: tuple[str, ...]
     host: dict[str, Any]
+    domain: str
+    publish: dict[str, Any]
+    files: tuple[str, ...]
+    missed: tuple[str, ...]
+    asked: frozenset[Any]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A node's own part of what it is served; the same in every revision that leaves it alone.
+
+    ``record`` is plain data (see :func:`finish`), ``asked`` as in :class:`Draft`.
+    """
+
+    record: dict[str, Any]
+    asked: frozenset[Any]
 
 
 def compile_cluster(inventory: Inventory, cluster_name: str) -> dict[str, CompiledNode]:
     """Compile every node whose ``_param:cluster_name`` is ``cluster_name``.
 
     :param inventory: the model tree
-    :param cluster_name: name of the cluster
+    :param cluster_name: name of the cluster; empty for the nodes outside of all clusters
     :returns: node id to compiled node, sorted by id
     :raises ModelError: no such cluster, or one sentence over every node that does not compile
     """
     nodes, errors = try_compile_cluster(inventory, cluster_name)
     if errors:
-        raise _together(errors)
+        raise together(errors)
     return nodes
 
 
@@ -66,14 +94,14 @@ def try_compile_cluster(
         there is no error, since a broken node publishes nothing
     :raises ModelError: no node belongs to the cluster
     """
-    drafts: dict[str, _Draft] = {}
+    drafts: dict[str, Draft] = {}
     errors: dict[str, ModelError] = {}
     for node_id in inventory.nodes():
         try:
             merged = inventory.merged(node_id)
             resolver = inventory.resolver(merged)
             if _cluster(inventory, merged, resolver) == cluster_name:
-                drafts[node_id] = _draft(inventory, merged, resolver)
+                drafts[node_id] = draft(inventory, merged, resolver)
         except ModelError as err:
             # a broken node of another cluster must not stop this one; nodes/<cluster>/ says whose
             folder, slash, _ = inventory.node_files[node_id].rpartition("/")
@@ -85,122 +113,251 @@ def try_compile_cluster(
             where=str(inventory.path),
             cure=f"Run `saltern model nodes --cluster {cluster_name}`",
         )
-    topology = _topology(cluster_name, drafts)
-    published = _published(drafts, errors)
+    around = topology(cluster_name, drafts.values()) if cluster_name else None
+    published, conflicts = join_published(drafts.values())
+    errors.update(conflicts)
     revision = inventory.revision()
     nodes: dict[str, CompiledNode] = {}
-    for node_id, draft in drafts.items():
+    for node_id, one in drafts.items():
         try:
-            nodes[node_id] = _finish(inventory, draft, published, topology, revision)
+            finished = finish(inventory, inventory.merged(node_id), one, published)
         except ModelError as err:
             errors[node_id] = err
+        else:
+            nodes[node_id] = assemble(finished.record, around, revision)
     return nodes, errors
 
 
 def cluster_of(inventory: Inventory, node_id: str) -> str:
-    """Return the cluster a node belongs to.
+    """Return the cluster a node belongs to; empty when it is outside of all clusters.
 
-    :raises ModelError: unknown node, or it names no cluster
+    :raises ModelError: unknown node, or it names no cluster and the model is strict
     """
     merged = inventory.merged(node_id)
     return _cluster(inventory, merged, inventory.resolver(merged))
 
 
 def clusters(inventory: Inventory) -> list[str]:
-    """Return the names of all clusters that have a node, sorted; nodes that fail are skipped."""
+    """Return the names of all clusters that have a node, sorted.
+
+    A node that fails counts for the directory its file is in.
+    """
     found = set()
     for node_id in inventory.nodes():
         try:
             found.add(cluster_of(inventory, node_id))
         except ModelError:
             found.add(inventory.node_files[node_id].split("/")[0])
-    return sorted(found)
+    return sorted(found - {""})
+
+
+def draft(inventory: Inventory, merged: Merged, resolver: Resolver | None = None) -> Draft:
+    """First phase: find out what one node publishes, and who and where it is.
+
+    :param merged: the node, merged
+    :param resolver: a resolver over it, when there is one already
+    :raises ModelError: one of these cannot be resolved, or has the wrong shape
+    """
+    resolver = resolver or inventory.resolver(merged)
+    cluster = _cluster(inventory, merged, resolver)
+    host: Any = {}
+    publish: Any = {}
+    domain = ""
+    if cluster:
+        publish = resolver.plain(merged.parameters.get("publish"), ("publish",)) or {}
+        host = resolver.plain(merged.parameters.get("host"), ("host",)) or {}
+        inventory.check(merged, resolver.faults)
+        _check_shapes(inventory, merged, host, publish)
+        domain = _domain(resolver)
+    return Draft(
+        id=merged.id,
+        cluster=cluster,
+        environment=merged.environment,
+        roles=tuple(merged.applications),
+        host=host,
+        domain=domain,
+        publish=publish,
+        files=tuple(member.source.path for member in merged.members),
+        missed=tuple(getattr(merged, "missed", ())),
+        asked=frozenset(getattr(resolver, "queried", ())),
+    )
+
+
+def topology(cluster_name: str, drafts: Iterable[Draft]) -> dict[str, Any]:
+    """Return who is where in a cluster: what every node of it finds under ``topology``.
+
+    :param drafts: all nodes of the cluster
+    """
+    nodes: dict[str, Any] = {}
+    roles: dict[str, list[str]] = {}
+    domain = ""
+    for one in sorted(drafts, key=lambda one: one.id):
+        short, _, rest = one.id.partition(".")
+        domain = domain or one.domain or rest
+        nodes[one.id] = {
+            "name": one.host.get("name", short),
+            "address": one.host["address"],
+            "roles": sorted(one.roles),
+        }
+        for role in one.roles:
+            roles.setdefault(role, []).append(one.id)
+    return {
+        "cluster": cluster_name,
+        "domain": domain,
+        "nodes": nodes,
+        "roles": {role: roles[role] for role in sorted(roles)},
+    }
+
+
+def join_published(
+    drafts: Iterable[Draft],
+) -> tuple[dict[str, dict[str, Any]], dict[str, ModelError]]:
+    """Join what the nodes of one cluster publish.
+
+    :param drafts: all nodes of the cluster
+    :returns: (data by role, errors by node id); two different values for a key are an error
+        of the later node
+    """
+    joined: dict[str, Any] = {}
+    owners: dict[tuple[str, ...], str] = {}
+    errors: dict[str, ModelError] = {}
+    for one in sorted(drafts, key=lambda one: one.id):
+        try:
+            joined = _join(joined, one.publish, (), one.id, owners)
+        except _Conflict as err:
+            key = ":".join(("publish", *err.path))
+            errors[one.id] = ModelError(
+                f"{one.id} and {err.other} publish different values for {key}",
+                where=f"node {one.id}",
+                cure="Publish the same value from every node, or use a key per node",
+            )
+    return joined, errors
+
+
+def finish(
+    inventory: Inventory, merged: Merged, one: Draft, published: Mapping[str, dict[str, Any]]
+) -> Finished:
+    """Second phase: resolve a node over what it receives.
+
+    :param merged: the node, merged
+    :param one: its draft
+    :param published: what its cluster publishes, by role
+    :returns: record with ``id``, ``cluster``, ``environment``, ``classes``, ``applications``,
+        ``host``, ``files`` and ``pillar``; the last without topology and sentinel
+    :raises ModelError: a value cannot be resolved, or a key of the compiler is written
+    """
+    root = merged.parameters
+    for role in merged.applications:
+        if role in published:
+            service, _, name = role.partition(".")
+            root = merge({service: {name: published[role]}}, root)
+    resolver = inventory.resolver(dataclasses.replace(merged, parameters=root))
+    hidden = INTERNAL if one.cluster else ()
+    pillar = {
+        key: resolver.plain(value, (key,)) for key, value in root.items() if key not in hidden
+    }
+    inventory.check(merged, resolver.faults)
+    for key in ("topology", SENTINEL) if one.cluster else (SENTINEL,):
+        if key in pillar:
+            raise ModelError(
+                f"{key} is set by the compiler and cannot be written at "
+                + inventory.place(merged, (key,)),
+                where=f"node {merged.id}",
+            )
+    record = {
+        "id": one.id,
+        "cluster": one.cluster,
+        "environment": one.environment,
+        "classes": list(merged.classes),
+        "applications": list(one.roles),
+        "host": one.host,
+        "files": list(one.files),
+        "pillar": pillar,
+    }
+    return Finished(record, frozenset(getattr(resolver, "queried", ())))
+
+
+def assemble(
+    record: Mapping[str, Any], around: dict[str, Any] | None, revision: str
+) -> CompiledNode:
+    """Join a node's record with what differs between revisions.
+
+    :param record: from :func:`finish`; becomes part of the result
+    :param around: topology of its cluster, None outside of all clusters
+    :param revision: id for the sentinel
+    """
+    pillar = record["pillar"]
+    if around is not None:
+        pillar["topology"] = around
+    pillar[SENTINEL] = {
+        "nodename": record["id"],
+        "applications": list(record["applications"]),
+        "classes": list(record["classes"]),
+        "environment": record["environment"],
+        "revision": revision,
+    }
+    # outside of clusters the key is anybody's
+    lifecycle = pillar.get("lifecycle") if record["cluster"] else None
+    return CompiledNode(
+        id=record["id"],
+        pillar=pillar,
+        applications=record["applications"],
+        classes=record["classes"],
+        environment=record["environment"],
+        lifecycle=lifecycle or {},
+        host=record["host"],
+        cluster=record["cluster"],
+        files=tuple(record["files"]),
+    )
 
 
 def _cluster(inventory: Inventory, merged: Merged, resolver: Resolver) -> str:
+    """The cluster of a node; only ``_param:cluster_name`` is resolved."""
+    if not inventory.options.strict and "host" not in merged.parameters:
+        return ""
     try:
         name = resolver.value("_param", "cluster_name")
     except MissingReference as err:
+        if not inventory.options.strict and err.ref == "_param:cluster_name":
+            return ""
         sentence = f"reference ${{{err.ref}}} has no value"
     except TreeError as err:
         sentence = err.sentence
     else:
-        return str(name)
+        if name is not None and str(name):
+            return str(name)
+        sentence = "the value is empty"
     place = inventory.place(merged, ("_param", "cluster_name"))
     raise ModelError(f"no cluster name: {sentence} at {place}", where=f"node {merged.id}")
 
 
-def _draft(inventory: Inventory, merged: Merged, resolver: Resolver) -> _Draft:
-    publish = resolver.plain(merged.parameters.get("publish"), ("publish",)) or {}
-    host = resolver.plain(merged.parameters.get("host"), ("host",)) or {}
-    inventory.check(merged, resolver.faults)
+def _check_shapes(inventory: Inventory, merged: Merged, host: Any, publish: Any) -> None:
+    where = f"node {merged.id}"
     if not isinstance(host, dict) or not host.get("address"):
         raise ModelError(
             f"host:address is not set at {inventory.place(merged, ('host', 'address'))}",
-            where=f"node {merged.id}",
+            where=where,
             cure="Generate the node file with `saltern model nodes`",
         )
     if not isinstance(publish, dict):
         raise ModelError(
             f"publish must map roles to data at {inventory.place(merged, ('publish',))}",
-            where=f"node {merged.id}",
+            where=where,
         )
     for role, data in publish.items():
         if "." not in role or not isinstance(data, dict):
             raise ModelError(
                 "publish must map service.role to a mapping at "
                 + inventory.place(merged, ("publish", role)),
-                where=f"node {merged.id}",
+                where=where,
             )
-    return _Draft(merged, resolver, publish, host)
 
 
-def _topology(cluster_name: str, drafts: Mapping[str, _Draft]) -> dict[str, Any]:
-    nodes: dict[str, Any] = {}
-    roles: dict[str, list[str]] = {}
-    domain = ""
-    for node_id, draft in sorted(drafts.items()):
-        short, _, rest = node_id.partition(".")
-        domain = domain or _domain(draft) or rest
-        nodes[node_id] = {
-            "name": draft.host.get("name", short),
-            "address": draft.host["address"],
-            "roles": sorted(draft.merged.applications),
-        }
-        for role in draft.merged.applications:
-            roles.setdefault(role, []).append(node_id)
-    return {
-        "cluster": cluster_name,
-        "domain": domain,
-        "nodes": nodes,
-        "roles": {role: sorted(roles[role]) for role in sorted(roles)},
-    }
-
-
-def _domain(draft: _Draft) -> str:
+def _domain(resolver: Resolver) -> str:
     try:
-        return str(draft.resolver.value("_param", "cluster_domain"))
+        return str(resolver.value("_param", "cluster_domain"))
     except (MissingReference, TreeError):
         return ""
-
-
-def _published(
-    drafts: Mapping[str, _Draft], errors: dict[str, ModelError]
-) -> dict[str, dict[str, Any]]:
-    """Join what all nodes publish, by role; a conflict is an error of the later node."""
-    joined: dict[str, Any] = {}
-    owners: dict[tuple[str, ...], str] = {}
-    for node_id, draft in sorted(drafts.items()):
-        try:
-            joined = _join(joined, draft.publish, (), node_id, owners)
-        except _Conflict as err:
-            key = ":".join(("publish", *err.path))
-            errors[node_id] = ModelError(
-                f"{node_id} and {err.other} publish different values for {key}",
-                where=f"node {node_id}",
-                cure="Publish the same value from every node, or use a key per node",
-            )
-    return joined
 
 
 class _Conflict(Exception):
@@ -238,53 +395,11 @@ def _join(
     raise _Conflict(path, other)
 
 
-def _finish(
-    inventory: Inventory,
-    draft: _Draft,
-    published: Mapping[str, dict[str, Any]],
-    topology: dict[str, Any],
-    revision: str,
-) -> CompiledNode:
-    merged = draft.merged
-    root = merged.parameters
-    received = {role: published[role] for role in merged.applications if role in published}
-    for role, data in received.items():
-        service, _, name = role.partition(".")
-        root = merge({service: {name: data}}, root)
-    resolver = Resolver(root, inventory.options) if received else draft.resolver
-    pillar = {
-        key: resolver.plain(value, (key,)) for key, value in root.items() if key not in INTERNAL
-    }
-    inventory.check(merged, resolver.faults)
-    for key in ("topology", "__reclass__"):
-        if key in pillar:
-            raise ModelError(
-                f"{key} is set by the compiler and cannot be written at "
-                + inventory.place(merged, (key,)),
-                where=f"node {merged.id}",
-            )
-    lifecycle = pillar.get("lifecycle") or {}
-    pillar["topology"] = topology
-    pillar["__reclass__"] = {
-        "nodename": merged.id,
-        "applications": list(merged.applications),
-        "classes": list(merged.classes),
-        "environment": merged.environment,
-        "revision": revision,
-    }
-    return CompiledNode(
-        id=merged.id,
-        pillar=pillar,
-        applications=list(merged.applications),
-        classes=list(merged.classes),
-        environment=merged.environment,
-        lifecycle=lifecycle,
-        host=draft.host,
-    )
+def together(errors: Mapping[str, ModelError]) -> ModelError:
+    """Return one error for several nodes; the same fault on many nodes is told once.
 
-
-def _together(errors: Mapping[str, ModelError]) -> ModelError:
-    """One error for several nodes; the same fault on many nodes is told once."""
+    :param errors: by node id, at least one
+    """
     groups: dict[tuple[str, str, str], list[str]] = {}
     for node_id, err in sorted(errors.items()):
         rest = err.where.removeprefix(f"node {node_id}").removeprefix(", ")

@@ -1,0 +1,96 @@
+"""Node data as bytes: msgpack, with the YAML types that msgpack has no word for."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import msgpack
+
+from saltern.errors import ModelError
+
+# codes of our extension types; they are part of the stored format
+_DATE, _DATETIME, _SET, _INT, _TUPLE = 1, 2, 3, 4, 5
+
+
+def pack(data: Any, where: str) -> bytes:
+    """Return data as bytes; equal data in equal order gives equal bytes.
+
+    :param data: dicts, lists, scalars, and what YAML 1.1 makes beside them: dates, sets, bytes,
+        tuples, integers of any size
+    :param where: what is packed, for the error
+    :raises ModelError: something that cannot be stored and read back exactly, with its key
+    """
+    try:
+        packed: bytes = _packer().pack(data)
+    except (TypeError, ValueError, OverflowError):
+        raise ModelError(f"{_culprit(data)} cannot be stored", where=where) from None
+    return packed
+
+
+def unpack(raw: bytes) -> Any:
+    """Return fresh data.
+
+    :raises ValueError: the bytes are not what :func:`pack` wrote
+    """
+    try:
+        return msgpack.unpackb(
+            raw, ext_hook=_read, strict_map_key=False, unicode_errors="surrogatepass"
+        )
+    except (msgpack.exceptions.UnpackException, TypeError, OverflowError) as err:
+        raise ValueError(f"not msgpack: {type(err).__name__}") from None
+
+
+def _packer() -> msgpack.Packer:
+    # strict: a tuple is not silently made a list
+    return msgpack.Packer(default=_write, strict_types=True, unicode_errors="surrogatepass")
+
+
+def _write(value: Any) -> msgpack.ExtType:
+    kind = type(value)
+    if kind is datetime.datetime:
+        return msgpack.ExtType(_DATETIME, value.isoformat().encode())
+    if kind is datetime.date:
+        return msgpack.ExtType(_DATE, value.isoformat().encode())
+    if kind is set:
+        # a set has no order; its bytes must
+        return msgpack.ExtType(_SET, _packer().pack(sorted(map(_packer().pack, value))))
+    if kind is int:
+        return msgpack.ExtType(
+            _INT, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True)
+        )
+    if kind is tuple:
+        return msgpack.ExtType(_TUPLE, _packer().pack(list(value)))
+    raise TypeError(kind.__name__)
+
+
+def _read(code: int, raw: bytes) -> Any:
+    if code == _DATE:
+        return datetime.date.fromisoformat(raw.decode())
+    if code == _DATETIME:
+        return datetime.datetime.fromisoformat(raw.decode())
+    if code == _SET:
+        return {unpack(item) for item in unpack(raw)}
+    if code == _INT:
+        return int.from_bytes(raw, "big", signed=True)
+    if code == _TUPLE:
+        return tuple(unpack(raw))
+    raise ValueError(f"unknown type {code}")
+
+
+def _culprit(data: Any, path: tuple[str, ...] = (), depth: int = 0) -> str:
+    """Name the key and the kind of the value that does not pack; never the value."""
+    if depth > 500:
+        return f"key {':'.join(path[:8])}: so deep a nesting"
+    items: Any = ()
+    if isinstance(data, dict):
+        items = data.items()
+    elif isinstance(data, list):
+        items = enumerate(data)
+    for key, value in items:
+        try:
+            _packer().pack(key)
+            _packer().pack(value)
+        except (TypeError, ValueError, OverflowError):
+            return _culprit(value, (*path, str(key)), depth + 1)
+    return f"key {':'.join(path) or '(top)'}: a value of type {type(data).__name__}"
