@@ -11,6 +11,9 @@ from saltern.cli.lazy import LazyGroup
 
 #: command -> ("module:attribute", one-line help)
 COMMANDS = {
+    "compile": ("saltern.cli.model.store:compile_", "Compile a revision into the store."),
+    "gc": ("saltern.cli.model.store:gc", "Remove old revisions from the store."),
+    "revisions": ("saltern.cli.model.store:revisions", "List the compiled revisions."),
     "graph": ("saltern.cli.model.graph:graph", "Draw the classes of a node."),
     "lint": ("saltern.cli.model.basics:lint", "Check layers, schemas, secrets, lifecycles."),
     "nodes": ("saltern.cli.model.basics:nodes", "Write nodes/CLUSTER/*.yml from the class."),
