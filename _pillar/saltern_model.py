@@ -5,13 +5,18 @@ Serve the layered model as pillar.
 
     ext_pillar:
       - saltern_model:
-          path: /srv/saltern/model
+          store: /srv/saltern/store
+          journal: sqlite:////srv/saltern/journal/journal.db
           keystore: /srv/saltern/keys
           gpg_home: /etc/salt/gpgkeys
 
-A pillar is whole or it is an error: an unknown node, a model that does not compile or a
-secret that cannot be decrypted raises, and Salt refuses states on that minion. With
-``on_error: deny`` the request itself fails, so the minion keeps its last good pillar.
+Each node gets one whole revision: the one it is pinned to, else the deployed one of its cluster.
+With ``path`` in place of ``store`` and ``journal`` the tree there is compiled as it is, which is
+for a host without a master.
+
+A pillar is whole or there is none. What may pass - a broken revision, a missing key, a locked
+journal - denies the request: Salt's answer is an error and the minion keeps the pillar it has. A
+minion that no revision knows gets an error in place of a pillar, and Salt refuses its states.
 """
 
 import logging
@@ -26,9 +31,9 @@ def __virtual__():
     return __virtualname__
 
 
-def ext_pillar(minion_id, pillar, path, keystore=None, gpg_home=None, on_error="raise", **options):
+def ext_pillar(minion_id, pillar, **settings):
     """
-    Return the pillar of one minion from the model tree.
+    Return the pillar of one minion.
 
     minion_id
         id of the minion, as Salt authenticated it
@@ -36,45 +41,37 @@ def ext_pillar(minion_id, pillar, path, keystore=None, gpg_home=None, on_error="
     pillar
         pillar so far; not used
 
-    path
-        model tree with ``classes/`` and ``nodes/``
-
-    keystore
-        directory of key files, ``<service.role>/<repository>/<file>``
-
-    gpg_home
-        GnuPG home with the key that opens the model's secrets
-
-    on_error
-        ``raise`` (default): Salt notes the error in the pillar and refuses states.
-        ``deny``: the whole request fails
-
-    options
-        options of the engine; an unknown one is an error
+    settings
+        ``store``, ``journal``, ``path``, ``keystore``, ``gpg_home``, ``site_key`` and
+        ``on_error``, see :class:`saltern.adapters.serving.Serving`; all others are options of
+        the engine, and an unknown one is an error. ``on_error: raise`` notes an error in the
+        pillar, so that Salt refuses states with the sentence, in place of denying the request
     """
     if minion_id == __opts__.get("id") and minion_id.endswith("_master"):
         # an orchestration renders on the master itself, which is no node and needs no data
         return {}
+    on_error = settings.get("on_error", "deny")
     try:
         # imported here: an import error must be this function's error, see __virtual__
-        from saltern.adapters.gpg import Gpg
-        from saltern.errors import SalternError
-        from saltern.model import serve
+        from saltern.adapters.serving import Serving
+        from saltern.errors import SalternError, UnknownNodeError
     except ImportError as err:
         log.error("saltern_model: the saltern package cannot be imported: %s", err)
         return _fail(on_error, "the saltern package is not installed in the master's Python")
     try:
-        if on_error not in ("raise", "deny"):
-            raise SalternError(f"on_error must be raise or deny, not {on_error!r}")
-        if _is_master(serve, path, minion_id, options):
+        serving = Serving.build(settings)
+        if __opts__.get("pillar_cache"):
+            # it would keep what this refuses to give until it expires, errors included
+            on_error = "deny"
+            raise SalternError(
+                "pillar_cache must be False", cure="Remove it and restart salt-master"
+            )
+        if serving.is_master(minion_id):
             return {}
-        return serve.pillar(
-            path,
-            minion_id,
-            decrypt=Gpg(gpg_home).decrypt if gpg_home else None,
-            keystore=keystore,
-            options=options,
-        )
+        return serving.pillar(minion_id)
+    except UnknownNodeError as err:
+        on_error, sentence = "raise", " ".join(str(err).split())
+        log.error("saltern_model: no pillar for %s: %s", minion_id, sentence)
     except SalternError as err:
         sentence = " ".join(str(err).split())
         log.error("saltern_model: no pillar for %s: %s", minion_id, sentence)
@@ -84,23 +81,9 @@ def ext_pillar(minion_id, pillar, path, keystore=None, gpg_home=None, on_error="
     return _fail(on_error, sentence)
 
 
-def _is_master(serve, path, minion_id, options):
-    """
-    Whether this is a master that runs an orchestration: Salt calls it ``<id>_master``. What it
-    needs it reads itself; it is served nothing.
-    """
-    node_id, suffix, rest = minion_id.rpartition("_master")
-    if rest or not suffix:
-        return False
-    try:
-        roles = serve.top(path, node_id, options=options)
-    except Exception:  # told when the id itself is looked up
-        return False
-    return any("salt.master" in applications for applications in roles.values())
-
-
 def _fail(on_error, sentence):
-    if on_error == "deny":
-        # No mapping: Salt cannot merge it, and the minion gets no pillar at all.
-        return ["saltern_model: " + sentence]
-    raise RuntimeError("saltern_model: " + sentence)
+    # A host without a master has no request that could be denied, and nobody else's log.
+    if on_error == "raise" or __opts__.get("__role") == "minion":
+        raise RuntimeError("saltern_model: " + sentence)
+    # No mapping: Salt cannot merge it, and the minion gets no pillar at all.
+    return ["saltern_model: " + sentence]

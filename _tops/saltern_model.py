@@ -5,12 +5,15 @@ Take each minion's top file from the layered model.
 
     master_tops:
       saltern_model:
-        path: /srv/saltern/model
+        store: /srv/saltern/store
+        journal: sqlite:////srv/saltern/journal/journal.db
 
 The settings are those of the ext_pillar; what only a pillar needs is ignored.
 
-Returns ``{environment: [service.role, ...]}``. When the model does not compile the only
-entry is an SLS that does not exist, so a highstate fails instead of applying a part.
+Returns ``{environment: [service.role, ...]}`` of the revision that the minion is served. Salt does
+not compare the id that a minion asks for with its own; the minion's pillar, which travels with the
+question, proves who it is. When it does not, or the model is broken, the only entry is an SLS that
+does not exist, so a highstate fails instead of applying a part.
 """
 
 import logging
@@ -32,18 +35,15 @@ def top(**kwargs):
     Return the applications of one minion, by environment.
 
     kwargs
-        ``opts`` holds the options that the minion sent; only its ``id`` is used
+        ``opts`` holds the options that the minion sent: its ``id`` and its ``pillar`` are used
     """
     environment = "base"
     try:
-        from saltern.model import serve
+        from saltern.adapters.serving import Serving
 
-        config = dict(__opts__["master_tops"]["saltern_model"])
-        # the ext_pillar's settings may be repeated here as they are
-        for name in ("keystore", "gpg_home", "on_error"):
-            config.pop(name, None)
-        environment = config.get("default_environment", environment)
-        return serve.top(config.pop("path"), kwargs["opts"]["id"], options=config)
+        settings = __opts__["master_tops"]["saltern_model"]
+        environment = settings.get("default_environment", environment)
+        return Serving.build(settings).top(kwargs["opts"])
     except Exception as err:
         # Salt drops a top that raises and goes on with the others
         log.error("saltern_model: no top for a minion: %s", err)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,8 +31,10 @@ Expire-Date: 0
 %commit
 """
 
-#: (home, digest of the ciphertext) -> clear text; lives as long as the process
-_clear: dict[tuple[str, bytes], str] = {}
+#: (home, digest of the ciphertext) -> clear text, the latest used last; lives with the process
+_clear: OrderedDict[tuple[str, bytes], str] = OrderedDict()
+#: more secrets than a large site has
+_KEPT = 20_000
 
 
 class Gpg:
@@ -62,6 +65,9 @@ class Gpg:
             _clear[key] = self._run(
                 ["--decrypt"], ciphertext, f"cannot decrypt a secret with the keys in {self.home}"
             )
+            if len(_clear) > _KEPT:
+                _clear.popitem(last=False)
+        _clear.move_to_end(key)
         return _clear[key]
 
     def encrypt(self, text: str, recipients: Sequence[str]) -> str:

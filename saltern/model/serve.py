@@ -1,22 +1,30 @@
-"""Serve one minion: compiled once per state of the tree, whole or not at all."""
+"""Serve one minion: whole or not at all.
+
+From a tree (:func:`pillar`, :func:`top`), compiled once per state of its files; or from a compiled
+revision (:func:`serve_pinned`, :func:`top_pinned`). Both open secrets for the asking node alone.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import os
 import re
 import stat
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from saltern.errors import ModelError, SecretError
+from saltern.errors import ModelError, SecretError, UnknownNodeError
 from saltern.model import source
 from saltern.model.cluster import CompiledNode, cluster_of, compile_cluster
 from saltern.model.inventory import Inventory
 from saltern.model.options import Options
+
+if TYPE_CHECKING:
+    from saltern.model.store import Revision
 
 #: an armoured message anywhere inside a string
 PGP_MESSAGE = re.compile(r"-----BEGIN PGP MESSAGE-----.*?-----END PGP MESSAGE-----", re.DOTALL)
@@ -25,6 +33,8 @@ _NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")
 #: a key file is a fernet key, a certificate, a ring: not more
 _KEY_FILE_LIMIT = 65536
 _ATTEMPTS = 3
+#: the shortest site key that a proof is made with, in bytes
+KEY_BYTES = 16
 
 Decrypt = Callable[[str], str]
 
@@ -64,16 +74,7 @@ def pillar(
     :raises SecretError: a secret cannot be decrypted, or a key file cannot be read
     """
     node = _node(path, minion_id, options)
-    served: dict[str, Any] = _fresh(node.pillar, decrypt, (), minion_id)
-    if keystore is not None:
-        for role in node.applications:
-            keys = _keys(Path(keystore), role)
-            if keys:
-                _place_keys(served, role, keys, minion_id)
-    sentinel = served.get("__reclass__")
-    if not isinstance(sentinel, dict) or sentinel.get("nodename") != minion_id:
-        raise ModelError("the compiled pillar carries no sentinel", where=f"node {minion_id}")
-    return served
+    return _complete(_fresh(node.pillar), node.applications, minion_id, decrypt, keystore)
 
 
 def top(
@@ -88,6 +89,81 @@ def top(
     """
     node = _node(path, minion_id, options)
     return {node.environment: list(node.applications)}
+
+
+def serve_pinned(
+    revision: Revision,
+    minion_id: str,
+    *,
+    decrypt: Decrypt | None = None,
+    keystore: str | Path | None = None,
+    key: bytes | None = None,
+) -> dict[str, Any]:
+    """Return the pillar of one minion from a compiled revision: fresh data, as :func:`pillar`.
+
+    :param revision: an open revision of the store
+    :param minion_id: authenticated id of the minion
+    :param decrypt: as in :func:`pillar`
+    :param keystore: as in :func:`pillar`
+    :param key: the site's key; with it the sentinel proves to :func:`asking_node` whose it is
+    :raises ModelError: the revision does not have the node, or its record is damaged
+    :raises SecretError: a secret cannot be decrypted, or a key file cannot be read
+    """
+    node = revision.node(minion_id)
+    served = _complete(node.pillar, node.applications, minion_id, decrypt, keystore)
+    if key is not None:
+        served["__reclass__"]["proof"] = proof(key, minion_id)
+    return served
+
+
+def top_pinned(revision: Revision, minion_id: str) -> dict[str, list[str]]:
+    """Return what a minion applies by a compiled revision: ``{environment: [service.role, …]}``.
+
+    :param revision: an open revision of the store
+    :param minion_id: id of the minion
+    :raises ModelError: as :func:`serve_pinned`
+    """
+    return {revision.environment(minion_id): revision.applications(minion_id)}
+
+
+def proof(key: bytes, minion_id: str) -> str:
+    """Return what only the master can write into a pillar: a keyed hash of the minion's id.
+
+    :param key: the site's key, at least ``KEY_BYTES`` long
+    :raises SecretError: the key is too short to prove anything
+    """
+    if len(key) < KEY_BYTES:
+        raise SecretError("the site key is too short", cure="Make a new one")
+    return hmac.new(key, b"pillar of\0" + minion_id.encode(), hashlib.sha256).hexdigest()
+
+
+def asking_node(opts: Mapping[str, Any], key: bytes) -> str:
+    """Return the node that sent these options, if its pillar proves it.
+
+    Salt does not compare the ``id`` inside the options with the minion that sent them; the pillar
+    in the same options was sealed by this master for one node.
+
+    :param opts: options that a minion sent
+    :param key: the site's key
+    :raises ModelError: the pillar is not the one that this node was served
+    """
+    name = opts.get("id")
+    held = opts.get("pillar")
+    sentinel = held.get("__reclass__") if isinstance(held, Mapping) else None
+    given = sentinel.get("proof") if isinstance(sentinel, Mapping) else None
+    named = sentinel.get("nodename") if isinstance(sentinel, Mapping) else None
+    if not isinstance(name, str) or not isinstance(given, str):
+        raise ModelError(
+            f"a minion that calls itself {name!r} asks with a pillar that proves nothing",
+            cure="Let it refresh its pillar: salt MINION saltutil.refresh_pillar",
+        )
+    expected = proof(key, name)
+    if named != name or not hmac.compare_digest(given.encode(), expected.encode()):
+        raise ModelError(
+            f"a minion asks for node {name} with the pillar of another",
+            cure="Look which host has the pillar of that node, and take its key away",
+        )
+    return name
 
 
 def fingerprint(path: str | Path, options: Options | None = None) -> str:
@@ -113,7 +189,7 @@ def _node(path: str | Path, minion_id: str, options: Mapping[str, Any] | None) -
         inventory = compiled.inventory
         if minion_id not in inventory.node_files:
             # never by joining paths: an id is looked up in the index
-            raise ModelError(
+            raise UnknownNodeError(
                 f"node {minion_id} has no entry in the model",
                 cure="Add its host to the cluster class and run `saltern model nodes`",
             )
@@ -132,7 +208,7 @@ def _current(path: str, options: Options) -> _Compiled:
     now = fingerprint(path, options)
     known = _trees.get((path, options))
     if known is None or known.fingerprint != now:
-        known = _Compiled(now, Inventory(path, **vars(options)))
+        known = _Compiled(now, Inventory(path, **asdict(options)))
         _trees[(path, options)] = known
     return known
 
@@ -159,15 +235,50 @@ def _compile(path: str, options: Options, compiled: _Compiled, name: str) -> _Co
     )
 
 
-def _fresh(data: Any, decrypt: Decrypt | None, path: tuple[str, ...], node: str) -> Any:
-    """Copy a pillar; ciphertext becomes clear text on the way."""
-    if isinstance(data, str):
-        return _clear(data, decrypt, path, node) if _MARK in data else data
+def _complete(
+    served: dict[str, Any],
+    applications: list[str],
+    minion_id: str,
+    decrypt: Decrypt | None,
+    keystore: str | Path | None,
+) -> dict[str, Any]:
+    """Open the secrets of a node's own copy and give it its key files."""
+    sentinel = served.get("__reclass__")
+    if not isinstance(sentinel, dict) or sentinel.get("nodename") != minion_id:
+        raise ModelError("the compiled pillar carries no sentinel", where=f"node {minion_id}")
+    _open_secrets(served, decrypt, (), minion_id)
+    if keystore is not None:
+        for role in applications:
+            keys = _keys(Path(keystore), role)
+            if keys:
+                _place_keys(served, role, keys, minion_id)
+    return served
+
+
+def _fresh(data: Any) -> Any:
+    """Copy a pillar; its texts and numbers are shared."""
     if isinstance(data, dict):
-        return {key: _fresh(value, decrypt, (*path, str(key)), node) for key, value in data.items()}
+        return {key: _fresh(value) for key, value in data.items()}
     if isinstance(data, list):
-        return [_fresh(item, decrypt, (*path, str(n)), node) for n, item in enumerate(data)]
+        return [_fresh(item) for item in data]
     return data
+
+
+def _open_secrets(
+    data: dict[Any, Any] | list[Any], decrypt: Decrypt | None, path: tuple[str, ...], node: str
+) -> None:
+    """Make clear text of the ciphertext anywhere in a structure, in place."""
+    items = data.items() if isinstance(data, dict) else enumerate(data)
+    found = []
+    for key, value in items:
+        kind = type(value)
+        if kind is str:
+            if _MARK in value:
+                found.append((key, value))
+        elif kind is dict or kind is list:
+            _open_secrets(value, decrypt, (*path, str(key)), node)
+    for key, value in found:
+        data[key] = _clear(value, decrypt, (*path, str(key)), node)
 
 
 def _clear(text: str, decrypt: Decrypt | None, path: tuple[str, ...], node: str) -> str:

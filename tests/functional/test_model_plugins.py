@@ -57,7 +57,7 @@ def options(tmp_path: Path, model: Path) -> Callable[..., dict[str, Any]]:
             extension_modules=str(tmp_path / "extmods"),
             module_dirs=[str(TREE)],
             pillar_roots={"base": []},
-            ext_pillar=[{"saltern_model": {"path": str(model), **plugin}}],
+            ext_pillar=[{"saltern_model": {"path": str(model), "on_error": "raise", **plugin}}],
             master_tops={"saltern_model": {"path": str(model), **plugin}},
             id=MINION,
             file_client="local",
@@ -101,14 +101,36 @@ def test_a_broken_model_gives_one_line_without_values(options: Any, model: Path)
     assert "web" not in pillar
 
 
-def test_denied_means_the_request_fails(options: Any) -> None:
-    assert compile_pillar(options(on_error="deny"))["web"]
-    with pytest.raises(TypeError):
-        compile_pillar(options(on_error="deny"), "ghost.c1.test")
+def test_denied_means_the_request_fails(
+    options: Any, model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    opts = options()
+    del opts["ext_pillar"][0]["saltern_model"]["on_error"]
+    assert compile_pillar(opts)["web"]
+    (model / "classes/system/web.yml").write_text("classes: [gone]\n")
+    with pytest.raises(TypeError), caplog.at_level(logging.ERROR):
+        compile_pillar(opts)
+    assert "system.web" in caplog.text
+    assert "gone" in caplog.text
+    # nothing vouches for an unknown minion: it gets no pillar that it could keep
+    assert list(compile_pillar(opts, "ghost.c1.test")) == ["_errors"]
+
+
+def test_without_a_master_there_is_no_request_to_deny(options: Any, model: Path) -> None:
+    (model / "classes/system/web.yml").write_text("classes: [gone]\n")
+    opts = {**options(on_error="deny"), "__role": "minion"}
+    assert list(compile_pillar(opts)) == ["_errors"]
+
+
+def test_a_pillar_cache_is_refused(options: Any, caplog: pytest.LogCaptureFixture) -> None:
+    opts = {**options(), "pillar_cache": True}
+    with pytest.raises(TypeError), caplog.at_level(logging.ERROR):
+        compile_pillar(opts)
+    assert "pillar_cache must be False. Remove it and restart salt-master." in caplog.text
 
 
 def test_unknown_options_are_errors(options: Any) -> None:
-    for wrong in ({"keystor": "/x"}, {"on_error": "ignore"}, {"gpghome": "/x"}):
+    for wrong in ({"keystor": "/x"}, {"gpghome": "/x"}, {"journal": "sqlite:////x"}):
         pillar = compile_pillar(options(**wrong))
         assert list(pillar) == ["_errors"]
         assert next(iter(wrong)) in pillar["_errors"][0]
@@ -135,8 +157,8 @@ def test_without_the_library_there_is_an_error(
     options: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A plugin that does not load would make Salt serve a pillar without our data."""
-    monkeypatch.setitem(sys.modules, "saltern.model.serve", None)
-    monkeypatch.delattr("saltern.model.serve", raising=False)
+    monkeypatch.setitem(sys.modules, "saltern.adapters.serving", None)
+    monkeypatch.delattr("saltern.adapters.serving", raising=False)
     pillar = compile_pillar(options())
     assert list(pillar) == ["_errors"]
     assert "not installed in the master's Python" in pillar["_errors"][0]
