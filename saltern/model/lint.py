@@ -1,58 +1,87 @@
-"""Check a cluster's model before any host is touched: layers, schemas, secrets, lifecycles."""
+"""Check a model before any host is touched: run the rules, honour exceptions, tell once."""
 
 from __future__ import annotations
 
-import itertools
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
-from graphlib import CycleError, TopologicalSorter
+import json
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-import yaml
-
 from saltern.errors import ModelError
-from saltern.model.cluster import CompiledNode, try_compile_cluster
+from saltern.model import lines
+from saltern.model import rules as _rules  # fills the registry
+from saltern.model.cluster import clusters as all_clusters
+from saltern.model.cluster import try_compile_cluster
+from saltern.model.findings import ERROR, RULES, WARNING, Cluster, Fault, Finding, Rule, Tree
 from saltern.model.inventory import Inventory
-from saltern.model.nodes import schema as packaged_schema
-from saltern.model.redact import SECRET_NAME, write_only
-from saltern.model.serve import PGP_MESSAGE
+from saltern.model.schema import formulas_path
 
-#: a class may include classes of its own layer and of those after it
-LAYERS = ("cluster", "system", "service")
-STAGES = ("foundation", "infrastructure", "control", "resources")
-#: a string under such a key is a secret whatever the schema says
-_PASSWORD_NAME = re.compile(r"(^|_)(password|passwd)$")
-#: checks that make no sense on ciphertext
-_ON_TEXT = ("pattern", "minLength", "maxLength", "format", "enum", "const")
-#: a role has one lifecycle: these fields may not differ between its nodes
-_COMMON = ("stage", "after", "start", "form", "quorum", "stateful")
+__all__ = ["LAYERS", "RULES", "Finding", "Report", "check", "formulas_path", "run"]
+
+LAYERS = _rules.LAYERS
+
+#: faults of these rules mean that there is nothing sound to check
+_BROKEN = ("compile", "class-readable")
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One fault of a model: ``place`` names key, file and class chain (may be empty)."""
+class Report:
+    """What a run of the linter found.
 
-    sentence: str
-    nodes: tuple[str, ...] = ()
-    place: str = ""
+    ``excepted`` are the findings that an exception in a file silences, with that exception's
+    place and reason.
+    """
 
-    def __str__(self) -> str:
-        who = ""
-        if self.nodes:
-            who = f"node{'s' if len(self.nodes) > 1 else ''} {', '.join(self.nodes)}"
-        where = ", ".join(filter(None, (who, self.place)))
-        sentence = self.sentence.rstrip(".")
-        return f"{where}: {sentence}." if where else f"{sentence}."
+    findings: tuple[Finding, ...] = ()
+    excepted: tuple[tuple[Finding, str], ...] = ()
+    clusters: tuple[str, ...] = ()
+    rules: tuple[str, ...] = field(default_factory=tuple)
+
+    @property
+    def errors(self) -> list[Finding]:
+        """Findings that are errors."""
+        return [finding for finding in self.findings if finding.severity == ERROR]
+
+    def exit_code(self, *, strict: bool = False) -> int:
+        """Return 0 when clean (or warnings only), 1 for errors, 2 when it does not compile.
+
+        :param strict: warnings count as errors
+        """
+        if any(finding.rule in _BROKEN for finding in self.findings):
+            return 2
+        return int(bool(self.findings if strict else self.errors))
+
+    def about(self, node_id: str) -> Report:
+        """Return the report of one node: findings about it, or about none in particular."""
+        return replace(
+            self,
+            findings=tuple(
+                replace(f, nodes=(node_id,) if f.nodes else ())
+                for f in self.findings
+                if node_id in f.nodes or not f.nodes
+            ),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as plain data."""
+        return {
+            "clusters": list(self.clusters),
+            "rules": list(self.rules),
+            "errors": len(self.errors),
+            "warnings": len(self.findings) - len(self.errors),
+            "findings": [finding.to_json() for finding in self.findings],
+            "excepted": [{**finding.to_json(), "exception": why} for finding, why in self.excepted],
+        }
 
 
 def check(
     inventory: Inventory, cluster: str, formulas_dir: str | Path | None = None
 ) -> list[Finding]:
-    """Return everything that is wrong with the model of one cluster; nothing when it is fit.
+    """Return what stops a deployment of one cluster; nothing when its model is fit.
+
+    Only errors: what a review is warned about is not here, except a role without a formula,
+    which no deployment can carry out.
 
     :param inventory: the model tree
     :param cluster: name of the cluster
@@ -61,334 +90,170 @@ def check(
         those of this distribution
     :returns: findings; the same fault on several nodes is one finding
     """
-    formulas = formulas_path(inventory, formulas_dir)
-    findings = list(_layers(inventory, cluster))
-    try:
-        nodes, errors = try_compile_cluster(inventory, cluster)
-    except ModelError as err:
-        return [*findings, Finding(str(err))]
-    # a class that cannot be read was found above already, once
-    known = {finding.sentence for finding in findings}
-    for node_id, error in errors.items():
-        place = error.where.removeprefix(f"node {node_id}").removeprefix(", ")
-        sentence = f"{error.sentence}. {error.cure}" if error.cure else error.sentence
-        if error.sentence not in known:
-            findings.append(Finding(sentence, (node_id,), place))
-    if not errors:
-        findings += _hosts(nodes)
-        findings += _lifecycles(inventory, nodes, formulas)
-    for node in nodes.values():
-        findings += _node(inventory, node, nodes, formulas)
-    return _grouped(findings)
+    return run(inventory, [cluster], formulas_dir, deploying=True).errors
 
 
-def formulas_path(inventory: Inventory, given: str | Path | None = None) -> Path:
-    """Return the directory of formulas to check against.
+def run(
+    inventory: Inventory,
+    clusters: Sequence[str] | None = None,
+    formulas_dir: str | Path | None = None,
+    *,
+    rules: Collection[str] | None = None,
+    deploying: bool = False,
+) -> Report:
+    """Run the rules over some clusters, or over the whole tree.
 
-    :raises ModelError: there is none
+    :param inventory: the model tree
+    :param clusters: names of clusters; default: all that have a node
+    :param formulas_dir: as in :func:`check`
+    :param rules: names of rules; default: all. Whether the model compiles is always checked
+    :param deploying: a deployment asks: a role without a formula is an error
+    :raises ModelError: an unknown rule, or no formulas to check against
     """
-    if given is not None:
-        return Path(given)
-    package = Path(__file__).parents[1]
-    candidates = [
-        inventory.path / "formulas",
-        # the wheel carries them in the package; in a checkout they are beside it
-        package / "tree" / "formulas",
-        package.parent / "formulas",
-    ]
-    for candidate in candidates:
-        if candidate.is_dir():
-            return candidate
-    raise ModelError("no formulas to check the model against", cure="Name them with --formulas")
-
-
-def role_schema(formulas: Path, role: str) -> dict[str, Any] | None:
-    """Return the JSON schema of ``pillar[service][role]``, or None when the role has none.
-
-    :raises ModelError: the schema is broken
-    """
-    service, _, name = role.partition(".")
-    path = formulas / service / "schemas" / f"{name}.yaml"
-    if not path.is_file():
-        return None
-    return _load_schema(str(path), path.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=256)
-def _load_schema(path: str, _stamp: int) -> dict[str, Any]:
-    try:
-        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        jsonschema.validators.validator_for(
-            loaded, default=jsonschema.Draft202012Validator
-        ).check_schema(loaded)
-    except (OSError, yaml.YAMLError, jsonschema.SchemaError) as err:
-        raise ModelError(f"broken schema: {str(err).splitlines()[0]}", where=path) from None
-    schema: dict[str, Any] = loaded
-    return schema
-
-
-def violations(data: Any, schema: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield (key path, sentence) for all that does not fit a role's schema.
-
-    Values of fields that are ``writeOnly`` are never told, and ciphertext is not measured
-    against lengths and patterns.
-
-    :param data: ``pillar[service][role]``
-    :param schema: the role's JSON schema
-    """
-    validator = jsonschema.validators.validator_for(
-        schema, default=jsonschema.Draft202012Validator
-    )(schema)
-    for error in _telling(validator.iter_errors(data)):
-        encrypted = isinstance(error.instance, str) and PGP_MESSAGE.search(error.instance)
-        if encrypted and error.validator in _ON_TEXT:
-            continue
-        yield tuple(str(part) for part in error.absolute_path), _say(error)
-
-
-def _telling(errors: Iterable[jsonschema.ValidationError]) -> Iterator[jsonschema.ValidationError]:
-    """Leave out "fits none of the shapes" where another error of that key says why."""
-    found = list(errors)
-    told = {tuple(e.absolute_path) for e in found if e.validator not in ("oneOf", "anyOf")}
-    for error in found:
-        if error.validator not in ("oneOf", "anyOf") or tuple(error.absolute_path) not in told:
-            yield error
-
-
-def plain_secrets(data: Any, schema: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Yield key paths of secrets whose value is not encrypted.
-
-    A secret is what the schema marks ``writeOnly``, and every string named ``…password``.
-    """
-    seen = set()
-    marked = ((path, value) for path, value in write_only(data, schema) if isinstance(value, str))
-    for path, value in itertools.chain(marked, _passwords(data, ())):
-        if path not in seen and not PGP_MESSAGE.search(value):
-            seen.add(path)
-            yield path
-
-
-def _say(error: jsonschema.ValidationError) -> str:
-    kind = error.validator
-    key = str(error.absolute_path[-1]) if error.absolute_path else ""
-    hidden = SECRET_NAME.search(key) or (
-        isinstance(error.schema, dict) and error.schema.get("writeOnly")
+    chosen = _chosen(rules)
+    tree = Tree(
+        inventory,
+        formulas_path(inventory, formulas_dir),
+        tuple(clusters) if clusters is not None else None,
+        deploying,
     )
-    if kind == "type":
-        return f"must be {_either(error.validator_value)}, is {_type(error.instance)}"
-    if kind in ("required", "additionalProperties", "unevaluatedProperties", "dependentRequired"):
-        return str(error.message)  # names keys only
-    if kind in ("oneOf", "anyOf"):
-        return "fits none of the allowed shapes"
-    value = error.instance
-    shown = ""
-    if not hidden and isinstance(value, str | int | float) and len(str(value)) < 80:
-        shown = f"{value!r} "
-    if kind == "enum":
-        allowed: Any = error.validator_value
-        return f"{shown}is not one of {', '.join(map(str, allowed))}"
-    return f"{shown}does not satisfy {kind}: {error.validator_value}"
-
-
-def _either(wanted: Any) -> str:
-    return " or ".join(wanted) if isinstance(wanted, list) else str(wanted)
-
-
-def _type(value: Any) -> str:
-    if value is None:
-        return "null"
-    names = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array"}
-    return names.get(type(value), "object")
-
-
-def _passwords(data: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
-    if isinstance(data, dict):
-        for key, value in data.items():
-            here = (*path, str(key))
-            if isinstance(value, str) and value and _PASSWORD_NAME.search(str(key)):
-                yield here, value
-            yield from _passwords(value, here)
-    elif isinstance(data, list):
-        for n, value in enumerate(data):
-            yield from _passwords(value, (*path, str(n)))
-
-
-def _layers(inventory: Inventory, cluster: str) -> Iterator[Finding]:
-    """Every class file parses, and includes only go cluster -> system -> service."""
-    for name in sorted(inventory.class_files):
-        layer, _, rest = name.partition(".")
-        if layer == "cluster" and rest.split(".")[0] != cluster:
-            continue
+    found: list[Finding] = []
+    names = tuple(clusters) if clusters is not None else tuple(all_clusters(inventory))
+    for rule in chosen:
+        if rule.scope == "tree":
+            found += _findings(rule, rule.check(tree))
+    for name in names:
         try:
-            entry = inventory.load_class(name)
+            nodes, errors = try_compile_cluster(inventory, name)
         except ModelError as err:
-            yield Finding(err.sentence, (), f"{err.where} (class {name})")
+            found.append(Finding("compile", ERROR, str(err)))
             continue
-        place = f"{entry.path} (class {name}), key classes"
-        if layer not in LAYERS:
-            yield Finding(f"class {name} is in none of {', '.join(LAYERS)}", (), place)
-            continue
-        for included in entry.classes:
-            other, _, its_rest = included.partition(".")
-            if "${" in included:
-                continue
-            if other not in LAYERS or LAYERS.index(other) < LAYERS.index(layer):
-                yield Finding(
-                    f"a {layer} class may not include {included}: includes go "
-                    + " -> ".join(LAYERS),
-                    (),
-                    place,
-                )
-            elif other == "cluster" and its_rest.split(".")[0] != cluster:
-                yield Finding(f"class {included} belongs to another cluster", (), place)
+        context = Cluster(tree, name, nodes, errors)
+        for rule in chosen:
+            if rule.scope == "cluster" and (context.whole or not rule.whole):
+                found += _findings(rule, rule.check(context))
+    kept, excepted = _excepted(inventory, names, _grouped(found))
+    return Report(tuple(kept), tuple(excepted), names, tuple(rule.name for rule in chosen))
 
 
-def _hosts(nodes: Mapping[str, CompiledNode]) -> Iterator[Finding]:
-    owners: dict[str, str] = {}
-    for node in nodes.values():
-        address = str(node.host["address"])
-        if address in owners:
-            yield Finding(f"host address {address} is that of {owners[address]} too", (node.id,))
-        owners.setdefault(address, node.id)
+def text(report: Report, *, verbose: bool = False) -> Iterator[str]:
+    """Yield a report for people, a line per finding, the cure of each rule once.
+
+    :param verbose: also what exceptions silence
+    """
+    for finding in report.findings:
+        yield f"{finding.severity}: {finding}"
+    for name in dict.fromkeys(finding.rule for finding in report.findings):
+        yield f"cure of {name}: {RULES[name].cure}."
+    if verbose:
+        for finding, why in report.excepted:
+            yield f"excepted: {finding} ({why})"
 
 
-def _node(
-    inventory: Inventory, node: CompiledNode, nodes: Iterable[str], formulas: Path
-) -> Iterator[Finding]:
-    merged = inventory.merged(node.id)
-    for key, value in (node.pillar.get("_param") or {}).items():
-        place = inventory.place(merged, ("_param", key))
-        if PGP_MESSAGE.search(str(value)):
-            yield Finding("a secret belongs in _secret, not in _param", (node.id,), place)
-        elif SECRET_NAME.search(key) and isinstance(value, str):
-            yield Finding("looks like a secret in plain text; use _secret", (node.id,), place)
-    for role in node.applications:
-        service, _, name = role.partition(".")
-        has_formula = (formulas / service / f"{name}.sls").is_file()
-        entry = node.lifecycle.get(role)
-        modelled_only = isinstance(entry, dict) and entry.get("executable") is False
-        if modelled_only and not has_formula:
-            yield Finding(f"role {role} is modelled but has no formula yet", (node.id,))
-        elif modelled_only:
-            yield Finding(f"role {role} has a formula but says executable: false", (node.id,))
-        elif not has_formula:
-            yield Finding(f"role {role} has no formula {service}/{name}.sls", (node.id,))
-        try:
-            schema = role_schema(formulas, role)
-        except ModelError as err:
-            yield Finding(str(err))
-            continue
-        if schema is None:
-            yield Finding(f"role {role} has no schema {service}/schemas/{name}.yaml", (node.id,))
-            continue
-        data = node.pillar.get(service)
-        data = data.get(name, {}) if isinstance(data, dict) else data
-        faults = list(violations(data, schema))
-        faults += [
-            (path, "a secret is written in plain text; use ${_secret:NAME}")
-            for path in plain_secrets(data, schema)
-        ]
-        for path, sentence in faults:
-            place = _place(inventory, node.id, nodes, role, path)
-            yield Finding(sentence, (node.id,), place)
+def github(report: Report, prefix: str = "") -> Iterator[str]:
+    """Yield a report as workflow commands, which show findings in a review.
+
+    :param prefix: directory of the model below the top of the repository
+    Source: "Workflow commands for GitHub Actions" (error and warning messages).
+    """
+    for finding in report.findings:
+        where = ""
+        if finding.file:
+            file = str(Path(prefix) / finding.file) if prefix else finding.file
+            where = f" file={_property(file)},line={finding.line or 1},title={finding.rule}"
+        message = str(finding).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+        yield f"::{finding.severity}{where}::{message}"
 
 
-def _place(
-    inventory: Inventory, node_id: str, nodes: Iterable[str], role: str, path: tuple[str, ...]
-) -> str:
-    """Say where a key of a role was written: by the node's classes, or by who published it."""
-    own = tuple(role.split(".", 1))
-    merged = inventory.merged(node_id)
-    for length in range(len(path), 0, -1):
-        if inventory.sets(merged, (*own, *path[:length])):
-            break
-        for publisher in sorted(nodes):
-            other = inventory.merged(publisher)
-            if inventory.sets(other, ("publish", role, *path[:length])):
-                place = inventory.place(other, ("publish", role, *path))
-                return f"{place}, published by {publisher}"
-    return inventory.place(merged, (*own, *path))
+def as_json(report: Report) -> str:
+    """Return a report as JSON text."""
+    return json.dumps(report.to_json(), indent=2)
 
 
-def _lifecycles(
-    inventory: Inventory, nodes: Mapping[str, CompiledNode], formulas: Path
-) -> Iterator[Finding]:
-    validator = jsonschema.Draft202012Validator(packaged_schema("lifecycle"))
-    first: dict[str, tuple[str, dict[str, Any]]] = {}
-    for node in nodes.values():
-        merged = inventory.merged(node.id)
-        for role in node.applications:
-            entry = node.lifecycle.get(role)
-            if not isinstance(entry, dict):
-                yield Finding(f"role {role} declares no lifecycle", (node.id,))
-                continue
-            for error in _telling(validator.iter_errors(entry)):
-                path = ("lifecycle", role, *(str(part) for part in error.absolute_path))
-                yield Finding(_say(error), (node.id,), inventory.place(merged, path))
-            other, known = first.setdefault(role, (node.id, entry))
-            for field in _COMMON:
-                if known.get(field) != entry.get(field):
-                    yield Finding(
-                        f"lifecycle:{role}:{field} differs from that on {other}", (node.id,)
-                    )
-    yield from _order({role: entry for role, (_, entry) in first.items()}, inventory, formulas)
-    for role in sorted(_published(inventory, nodes)):
-        if not _is_known(role, first, inventory, formulas):
-            yield Finding(f"publish names the unknown role {role}")
+def _property(value: str) -> str:
+    for sign, code in (("%", "%25"), ("\r", "%0D"), ("\n", "%0A"), (":", "%3A"), (",", "%2C")):
+        value = value.replace(sign, code)
+    return value
 
 
-def _order(
-    lifecycles: Mapping[str, dict[str, Any]], inventory: Inventory, formulas: Path
-) -> Iterator[Finding]:
-    graph: dict[str, list[str]] = {}
-    for role, entry in lifecycles.items():
-        # an entry is a role, or {role, scope}
-        after = [
-            str(item.get("role")) if isinstance(item, dict) else str(item)
-            for item in entry.get("after") or []
-        ]
-        graph[role] = after
-        for other in after:
-            if not _is_known(other, lifecycles, inventory, formulas):
-                yield Finding(f"lifecycle:{role}:after names the unknown role {other}")
-            elif other in lifecycles and _stage(lifecycles[other]) > _stage(entry):
-                yield Finding(
-                    f"lifecycle:{role}:after names {other}, whose stage "
-                    f"{lifecycles[other]['stage']} is later than {entry['stage']}"
-                )
-    try:
-        TopologicalSorter(graph).prepare()
-    except CycleError as err:
-        yield Finding(f"lifecycle order is a cycle: {' -> '.join(reversed(err.args[1]))}")
+def _chosen(names: Collection[str] | None) -> list[Rule]:
+    if not names:
+        return list(RULES.values())
+    for name in names:
+        if name not in RULES:
+            raise ModelError(
+                f"unknown rule {name}",
+                cure="`saltern model lint --list-rules` lists them",
+            )
+    return [rule for rule in RULES.values() if rule.name in names or rule.name in _BROKEN]
 
 
-def _stage(entry: Mapping[str, Any]) -> int:
-    stage = entry.get("stage")
-    return STAGES.index(stage) if stage in STAGES else 0
-
-
-def _is_known(role: str, present: Iterable[str], inventory: Inventory, formulas: Path) -> bool:
-    service, _, name = role.partition(".")
-    return (
-        role in present
-        or f"service.{role}" in inventory.class_files
-        or (formulas / service / f"{name}.sls").is_file()
-    )
-
-
-def _published(inventory: Inventory, nodes: Iterable[str]) -> set[str]:
-    roles: set[str] = set()
-    for node_id in nodes:
-        merged = inventory.merged(node_id)
-        published = inventory.resolver(merged).plain(merged.parameters.get("publish")) or {}
-        roles.update(published)
-    return roles
+def _findings(rule: Rule, faults: Iterable[Fault]) -> Iterator[Finding]:
+    for fault in faults:
+        yield Finding(
+            rule.name,
+            fault.severity or rule.severity,
+            fault.sentence,
+            fault.nodes,
+            fault.spot.text,
+            fault.spot.file,
+            fault.spot.line,
+        )
 
 
 def _grouped(findings: Iterable[Finding]) -> list[Finding]:
-    """The same fault on several nodes is told once."""
-    groups: dict[tuple[str, str], dict[str, None]] = {}
+    """The same fault on several nodes is told once, and a line once by each rule."""
+    groups: dict[tuple[str, str, str], Finding] = {}
+    placed: set[tuple[str, str, int]] = set()
+    broken: set[str] = set()
     for finding in findings:
-        nodes = groups.setdefault((finding.sentence, finding.place), {})
-        nodes.update(dict.fromkeys(finding.nodes))
-    return [Finding(sentence, tuple(nodes), place) for (sentence, place), nodes in groups.items()]
+        key = (finding.rule, finding.sentence, finding.place)
+        known = groups.get(key)
+        line = (finding.rule, finding.file, finding.line)
+        if known is not None:
+            nodes = tuple(dict.fromkeys((*known.nodes, *finding.nodes)))
+            groups[key] = replace(known, nodes=nodes)
+        elif finding.rule in _BROKEN and finding.sentence in broken:
+            continue  # the class that cannot be read is why the node does not compile
+        elif finding.rule == "plaintext-secret" and finding.line and line in placed:
+            continue  # name, schema and content may all give it away
+        else:
+            groups[key] = finding
+            placed.add(line)
+            if finding.rule == "class-readable":
+                broken.add(finding.sentence)
+    order = {ERROR: 0, WARNING: 1}
+    return sorted(
+        groups.values(), key=lambda f: (order[f.severity], f.file, f.line, f.rule, f.sentence)
+    )
+
+
+def _excepted(
+    inventory: Inventory, clusters: Iterable[str], findings: Iterable[Finding]
+) -> tuple[list[Finding], list[tuple[Finding, str]]]:
+    """Part the findings from those that a file makes an exception for."""
+    kept: list[Finding] = []
+    excepted: list[tuple[Finding, str]] = []
+    for finding in findings:
+        why = ""
+        if finding.rule not in _BROKEN and finding.file:
+            why = _exception(inventory, finding)
+        if why:
+            excepted.append((finding, why))
+        else:
+            kept.append(finding)
+    return kept, excepted
+
+
+def _exception(inventory: Inventory, finding: Finding) -> str:
+    try:
+        found = lines.of(inventory, finding.file)
+    except ModelError:
+        return ""
+    for exemption in found.exemptions:
+        if finding.rule in exemption.rules and (
+            exemption.lines is None or finding.line in exemption.lines
+        ):
+            reason = f": {exemption.reason}" if exemption.reason else ""
+            return f"{finding.file}:{exemption.line}{reason}"
+    return ""

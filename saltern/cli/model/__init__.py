@@ -15,8 +15,9 @@ COMMANDS = {
     "gc": ("saltern.cli.model.store:gc", "Remove old revisions from the store."),
     "revisions": ("saltern.cli.model.store:revisions", "List the compiled revisions."),
     "graph": ("saltern.cli.model.graph:graph", "Draw the classes of a node."),
-    "lint": ("saltern.cli.model.basics:lint", "Check layers, schemas, secrets, lifecycles."),
+    "lint": ("saltern.cli.model.lint:lint", "Check the model by named rules."),
     "nodes": ("saltern.cli.model.basics:nodes", "Write nodes/CLUSTER/*.yml from the class."),
+    "schema": ("saltern.cli.model.lint:schema", "Print a role's schema, or check data by it."),
     "secrets": ("saltern.cli.model.secrets:secrets", "Generate, rotate and check secrets."),
     "show": ("saltern.cli.model.basics:show", "Compile a node and print it."),
 }

@@ -1,4 +1,4 @@
-"""``saltern model show|nodes|lint``."""
+"""``saltern model show|nodes``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from saltern.cli.model.options import (
     open_inventory,
     options_option,
 )
-from saltern.errors import ModelError
 
 
 class _NoAliases(yaml.SafeDumper):
@@ -73,32 +72,3 @@ def nodes(ctx: click.Context, path: Path, cluster: str, check: bool) -> None:
         return
     for name in generator.write(inventory, cluster):
         click.echo(f"nodes/{cluster}/{name}")
-
-
-@click.command()
-@inventory_option
-@click.option("--cluster", "-c", help="Only this cluster (default: all).")
-@click.option(
-    "--formulas",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Formulas with the schemas of the roles (default: those of this distribution).",
-)
-@click.pass_context
-def lint(ctx: click.Context, path: Path, cluster: str | None, formulas: Path | None) -> None:
-    """Compile all nodes and check layers, schemas, secrets and lifecycles."""
-    from saltern.model.cluster import clusters
-    from saltern.model.lint import check
-
-    inventory = open_inventory(path)
-    names = [cluster] if cluster else clusters(inventory)
-    if not names:
-        raise ModelError("the model has no nodes", where=str(path))
-    findings = check(inventory, names[0], formulas)
-    for name in names[1:]:
-        findings += check(inventory, name, formulas)
-    unique = list(dict.fromkeys(map(str, findings)))
-    for sentence in unique:
-        click.echo(sentence)
-    if unique:
-        click.echo(f"{len(unique)} finding{'s' if len(unique) > 1 else ''}", err=True)
-        ctx.exit(1)

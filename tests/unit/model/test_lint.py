@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from saltern.cli.model import model
 from saltern.errors import ModelError
-from saltern.model import Inventory, lint
+from saltern.model import Inventory, lint, schema
 from tests.model.trees import write_tree
 from tests.unit.model.conftest import PGP, files
 
@@ -47,10 +47,10 @@ DB = {"type": "object", "properties": {"enabled": {"type": "boolean"}}}
 def formulas(tmp_path: Path) -> Path:
     """Formulas of both roles: an SLS and a schema each."""
     top = tmp_path / "formulas"
-    for role, schema in (("web", WEB), ("db", DB)):
+    for role, shape in (("web", WEB), ("db", DB)):
         (top / role / "schemas").mkdir(parents=True)
         (top / role / "server.sls").write_text("")
-        (top / role / "schemas" / "server.yaml").write_text(yaml.safe_dump(schema))
+        (top / role / "schemas" / "server.yaml").write_text(yaml.safe_dump(shape))
     return top
 
 
@@ -74,40 +74,43 @@ def change(content: dict[str, Any], path: str, parameters: dict[str, Any]) -> No
 
 CLASS = "classes/cluster/c1/web.yml"
 WEBS = "nodes web01.c1.test, web02.c1.test"
-IN = f"in {CLASS} (cluster.c1.web)"
+IN = f"in {CLASS}:{{}} (cluster.c1.web)"
 
 #: name -> (parameters of cluster.c1.web, expected finding)
 FOUND: dict[str, tuple[dict[str, Any], str]] = {
     "type": (
         {"web": {"server": {"port": "http"}}},
-        f"{WEBS}, key web:server:port {IN}: must be integer, is string.",
+        f"{WEBS}, key web:server:port {IN.format(7)}: must be integer, is string.",
     ),
     "unknown key": (
         {"web": {"server": {"prot": 1}}},
-        f"{WEBS}, key web:server in ",  # the nearest that has a place
+        f"{WEBS}, key web:server:prot {IN.format(7)}: unknown key prot; did you mean port?",
     ),
     "too large": (
         {"web": {"server": {"port": 70000}}},
-        f"{WEBS}, key web:server:port {IN}: 70000 does not satisfy maximum: 65535.",
+        f"{WEBS}, key web:server:port {IN.format(7)}: 70000 does not satisfy maximum: 65535.",
     ),
     "enum": (
         {"web": {"server": {"users": {"u": {"mode": "xx"}}}}},
-        f"{WEBS}, key web:server:users:u:mode {IN}: 'xx' is not one of ro, rw.",
+        f"{WEBS}, key web:server:users:u:mode {IN.format(9)}: 'xx' is not one of ro, rw.",
     ),
     "password in plain text": (
         {"web": {"server": {"users": {"u": {"password": "hunter2"}}}}},
         (
-            f"{WEBS}, key web:server:users:u:password {IN}: "
+            f"{WEBS}, key web:server:users:u:password {IN.format(9)}: "
             "a secret is written in plain text; use ${_secret:NAME}."
         ),
     ),
     "secret in _param": (
         {"_param": {"x": "${_secret:web_db}"}},
-        f"{WEBS}, key _param:x {IN}: a secret belongs in _secret, not in _param.",
+        f"{WEBS}, key _param:x {IN.format(6)}: a secret belongs in _secret, not in _param.",
     ),
     "plain password in _param": (
         {"_param": {"db_password": "hunter2"}},
-        f"{WEBS}, key _param:db_password {IN}: looks like a secret in plain text; use _secret.",
+        (
+            f"{WEBS}, key _param:db_password {IN.format(6)}: "
+            "a secret is written in plain text; use ${_secret:NAME}."
+        ),
     ),
     "lifecycle key": (
         {"lifecycle": {"web.server": {"strat": "serial"}}},
@@ -139,7 +142,7 @@ FOUND: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "does not compile": (
         {"x": "${no}"},
-        f"{WEBS}: reference ${{no}} has no value at key x {IN}.",
+        f"reference ${{no}} has no value at key x in {CLASS} (cluster.c1.web).",
     ),
 }
 
@@ -160,16 +163,11 @@ def test_published_data_is_placed_at_its_publisher(tree: Tree, formulas: Path) -
     (formulas / "db/schemas/server.yaml").write_text(yaml.safe_dump(schema))
     assert findings(tree(files()), formulas) == [
         (
-            "node db01.c1.test, key publish:db.server:allowed:0 in classes/service/web/server.yml "
-            "(cluster.c1.web -> system.web -> service.web.server), published by web01.c1.test: "
-            "must be integer, is string."
+            "node db01.c1.test, key publish:db.server:allowed:0 in "
+            "classes/service/web/server.yml:15 (cluster.c1.web -> system.web -> service.web.server), published by web01.c1.test: "
+            "must be integer, is string. [schema]"
         )
     ]
-
-
-def test_a_password_is_a_secret_without_the_schema_saying_so() -> None:
-    data = {"a": [{"db_password": "x", "password": "", "passwords": "x"}], "password": {"x": "y"}}
-    assert list(lint.plain_secrets(data, {})) == [("a", "0", "db_password")]
 
 
 def test_order_is_no_circle(tree: Tree, formulas: Path) -> None:
@@ -177,7 +175,9 @@ def test_order_is_no_circle(tree: Tree, formulas: Path) -> None:
     lifecycle = content["classes/service/db/server.yml"]["parameters"]["lifecycle"]["db.server"]
     lifecycle |= {"stage": "control", "after": [{"role": "web.server", "scope": "node"}]}
     (told,) = findings(tree(content), formulas)
-    assert told.startswith("lifecycle order is a cycle: ")
+    assert (
+        "server.yml:13 (cluster.c1.db -> service.db.server): lifecycle order is a cycle: " in told
+    )
     assert "db.server -> web.server" in told
 
 
@@ -189,7 +189,10 @@ def test_a_role_has_one_lifecycle(tree: Tree, formulas: Path) -> None:
         {"lifecycle": {"web.server": {"start": "serial"}}},
     )
     assert findings(tree(content), formulas) == [
-        "node web02.c1.test: lifecycle:web.server:start differs from that on web01.c1.test."
+        (
+            "node web02.c1.test, key lifecycle:web.server:start in nodes/c1/web02.c1.test.yml:9: "
+            "lifecycle:web.server:start differs from that on web01.c1.test. [lifecycle]"
+        )
     ]
 
 
@@ -197,7 +200,10 @@ def test_two_hosts_with_one_address(tree: Tree, formulas: Path) -> None:
     content = files()
     content["nodes/c1/web02.c1.test.yml"]["parameters"]["host"]["address"] = "10.1.1.10"
     assert findings(tree(content), formulas) == [
-        "node web02.c1.test: host address 10.1.1.10 is that of db01.c1.test too."
+        (
+            "node web02.c1.test, key host:address in nodes/c1/web02.c1.test.yml:6: "
+            "host address 10.1.1.10 is that of db01.c1.test too. [address-twice]"
+        )
     ]
 
 
@@ -210,20 +216,21 @@ def test_includes_go_down_only(tree: Tree, formulas: Path) -> None:
     content["classes/cluster/c1/foreign.yml"] = {"classes": ["cluster.c2"]}
     assert findings(tree(content), formulas) == [
         (
-            "classes/cluster/c1/foreign.yml (class cluster.c1.foreign), key classes: "
-            "class cluster.c2 belongs to another cluster."
+            "classes/cluster/c1/foreign.yml:2 (class cluster.c1.foreign), key classes: "
+            "class cluster.c2 belongs to another cluster. [layer-direction]"
         ),
         (
-            "classes/misc.yml (class misc), key classes: "
-            "class misc is in none of cluster, system, service."
+            "classes/misc.yml:1 (class misc): "
+            "class misc is in none of cluster, system, service. [layer-direction]"
         ),
         (
-            "classes/service/db/extra.yml (class service.db.extra), key classes: a service class "
-            "may not include system.web: includes go cluster -> system -> service."
+            "classes/service/db/extra.yml:2 (class service.db.extra), key classes: a service class "
+            "may not include system.web: includes go cluster -> system -> service. "
+            "[layer-direction]"
         ),
         (
-            "classes/system/up.yml (class system.up), key classes: a system class may not include "
-            "cluster.c1.db: includes go cluster -> system -> service."
+            "classes/system/up.yml:2 (class system.up), key classes: a system class may not "
+            "include cluster.c1.db: includes go cluster -> system -> service. [layer-direction]"
         ),
     ]
 
@@ -232,16 +239,22 @@ def test_a_class_that_nobody_uses_must_be_readable_too(tree: Tree, formulas: Pat
     content = files()
     content["classes/system/unused.yml"] = "parameters: {a: 1, a: 2}"
     (told,) = findings(tree(content), formulas)
-    assert told == ("classes/system/unused.yml:1 (class system.unused): key 'a' is written twice.")
+    assert told == (
+        "classes/system/unused.yml:1 (class system.unused): key 'a' is written twice. "
+        "[class-readable]"
+    )
 
 
 def test_a_role_needs_formula_schema_and_lifecycle(tree: Tree, formulas: Path) -> None:
     content = files()
     content["nodes/c1/db01.c1.test.yml"]["applications"] = ["new.role"]
     assert findings(tree(content), formulas) == [
-        "node db01.c1.test: role new.role declares no lifecycle.",
-        "node db01.c1.test: role new.role has no formula new/role.sls.",
-        "node db01.c1.test: role new.role has no schema new/schemas/role.yaml.",
+        f"node db01.c1.test, nodes/c1/db01.c1.test.yml:8: {sentence}"
+        for sentence in (
+            "role new.role has no formula new/role.sls. [formula-missing]",
+            "role new.role declares no lifecycle. [lifecycle]",
+            "role new.role has no schema new/schemas/role.yaml. [schema-missing]",
+        )
     ]
 
 
@@ -252,22 +265,23 @@ def test_a_broken_schema_is_named(tree: Tree, formulas: Path) -> None:
 
 
 def test_ciphertext_is_not_measured() -> None:
-    schema = {"properties": {"x": {"type": "string", "maxLength": 5, "writeOnly": True}}}
-    assert list(lint.violations({"x": PGP.format("s")}, schema)) == []
+    limited = {"properties": {"x": {"type": "string", "maxLength": 5, "writeOnly": True}}}
+    assert list(schema.violations({"x": PGP.format("s")}, limited)) == []
     # a value that is not encrypted is measured, and not shown
-    ((path, sentence),) = lint.violations({"x": "hunter2"}, schema)
-    assert path == ("x",)
-    assert sentence == "does not satisfy maxLength: 5"
-    assert list(lint.plain_secrets({"x": PGP.format("s")}, schema)) == []
+    (violation,) = schema.violations({"x": "hunter2"}, limited)
+    assert violation.path == ("x",)
+    assert violation.sentence == "does not satisfy maxLength: 5"
+    for fit in (PGP.format("s"), "sdb://vault/x"):
+        assert list(schema.plain_secrets({"x": fit}, limited)) == []
     # nor one whose name says what it is
     named = {"properties": {"db_password": {"maxLength": 5}}}
-    ((_, sentence),) = lint.violations({"db_password": "hunter2"}, named)
-    assert "hunter2" not in sentence
+    (violation,) = schema.violations({"db_password": "hunter2"}, named)
+    assert "hunter2" not in violation.sentence
 
 
 def test_write_only_is_found_wherever_a_schema_can_say_it() -> None:
     secret = {"type": "string", "writeOnly": True}
-    schema = {
+    marked = {
         "properties": {
             "one": secret,
             "list": {"items": {"properties": {"p": secret}}},
@@ -286,7 +300,7 @@ def test_write_only_is_found_wherever_a_schema_can_say_it() -> None:
         "p_1": "x",
         "other": "x",
     }
-    assert set(lint.plain_secrets(data, schema)) == {
+    assert set(schema.plain_secrets(data, marked)) == {
         ("one",),
         ("list", "0", "p"),
         ("either",),
