@@ -15,6 +15,7 @@ COMMANDS = {
     "gc": ("saltern.cli.model.store:gc", "Remove old revisions from the store."),
     "revisions": ("saltern.cli.model.store:revisions", "List the compiled revisions."),
     "graph": ("saltern.cli.model.graph:graph", "Draw the classes of a node."),
+    "explain": ("saltern.cli.model.explain:explain", "Say which lines make a key what it is."),
     "lint": ("saltern.cli.model.lint:lint", "Check the model by named rules."),
     "nodes": ("saltern.cli.model.basics:nodes", "Write nodes/CLUSTER/*.yml from the class."),
     "schema": ("saltern.cli.model.lint:schema", "Print a role's schema, or check data by it."),

@@ -164,8 +164,8 @@ def test_published_data_is_placed_at_its_publisher(tree: Tree, formulas: Path) -
     assert findings(tree(files()), formulas) == [
         (
             "node db01.c1.test, key publish:db.server:allowed:0 in "
-            "classes/service/web/server.yml:15 (cluster.c1.web -> system.web -> service.web.server), published by web01.c1.test: "
-            "must be integer, is string. [schema]"
+            "classes/service/web/server.yml:15 (cluster.c1.web -> system.web -> "
+            "service.web.server), published by web01.c1.test: must be integer, is string. [schema]"
         )
     ]
 
