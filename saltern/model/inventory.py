@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import hashlib
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from saltern.errors import ModelError
-from saltern.model import source
+from saltern.model import mapping, source
 from saltern.model.options import Options
-from saltern.model.resolve import Fault, MissingReference, Resolver
+from saltern.model.query import ExportEntry, ExportIndex
+from saltern.model.resolve import Fault, Resolver
 from saltern.model.source import Source
-from saltern.model.tree import Layers, TreeError, build, merge, tokenise
+from saltern.model.tree import Layers, build, merge
+from saltern.model.walk import State, Step, Walk, Walked, applied, via
+
+log = logging.getLogger(__name__)
 
 #: how many faults one sentence lists before it counts the rest
 _SHOWN = 20
-_GENERATED = re.compile(r"^cluster\.(?P<cluster>[^.]+)\.(?P<what>secrets|artifacts)$")
-_CURES = {
-    "secrets": "Run `saltern model secrets init --cluster {cluster}` to create it",
-    "artifacts": "Run `saltern artifact pin` with --cluster {cluster} to create it",
-}
+#: characters of a key path in a sentence
+_KEY_SHOWN = 200
+#: merged prefixes of class lists that are kept
+_STATES_KEPT = 20_000
 
 
 @dataclass(frozen=True)
 class Member:
-    """One file in a node's merge order, and the classes that led to it."""
+    """One file in a node's merge order, and what led to it: the node id, then classes."""
 
     source: Source
     chain: tuple[str, ...]
@@ -35,16 +41,28 @@ class Member:
 
 @dataclass
 class Merged:
-    """A node before its references are resolved."""
+    """A node before its references are resolved.
+
+    ``classes`` is in merge order; ``missed`` are the classes that were looked up and do not
+    exist (ignored, or optional): the node changes when one of them appears.
+    """
 
     id: str
     path: str
-    members: list[Member]
     classes: list[str]
     applications: list[str]
     environment: str
     parameters: dict[str, Any]
     exports: dict[str, Any]
+    missed: tuple[str, ...]
+    own: Source
+    steps: tuple[Step, ...]
+
+    @functools.cached_property
+    def members(self) -> list[Member]:
+        """Every file in merge order, the node's own last."""
+        members = [Member(step.source, (self.id, *step.chain)) for step in self.steps]
+        return [*members, Member(self.own, (self.id,))]
 
 
 @dataclass
@@ -66,8 +84,8 @@ class Node:
 class Inventory:
     """A model tree on disk, read with reclass semantics.
 
-    A snapshot: file names are listed once; make a new one when the tree has changed (parsed
-    files are cached across instances).
+    A snapshot: file names are listed once, and each file is read once; make a new one when the
+    tree has changed (parsed files are cached across instances).
 
     :param path: directory with ``classes/`` and ``nodes/``
     :param options: see :class:`saltern.model.options.Options`
@@ -86,11 +104,20 @@ class Inventory:
         )
         #: classes that count as empty when they are missing (see :meth:`lenient`)
         self.optional: frozenset[str] = frozenset()
+        #: where every walk begins
+        self.empty = State({}, {})
         self._ignored = re.compile("|".join(self.options.ignore_class_notfound_regexp))
-        # merged prefixes of class lists: (id of the state before, class) -> state after.
-        # The states are kept alive by the values, so an id stays unique.
-        self._states: dict[tuple[int, str], tuple[dict[str, Any], dict[str, Any]]] = {}
-        self._empty: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+        self._exports: ExportIndex | None = None
+        self._loaded: dict[tuple[str, str], Source] = {}
+        self._told: set[str] = set()
+        self._forget()
+
+    def _forget(self) -> None:
+        # merged prefixes of class lists: (id of the state before, class) -> that state, which
+        # is kept so that its id stays unique, and the state after
+        self._states: dict[tuple[int, str], tuple[State, State]] = {}
+        # (mapped classes, the node's classes) -> where they lead
+        self._walks: dict[tuple[tuple[str, ...], tuple[str, ...]], Walked] = {}
 
     def nodes(self) -> list[str]:
         """Return all node ids, sorted."""
@@ -101,32 +128,98 @@ class Inventory:
 
         :param classes: class names that are treated as empty when no file defines them
         """
-        other = Inventory.__new__(Inventory)
-        other.__dict__.update(self.__dict__)
+        other = copy.copy(self)
         other.optional = frozenset(classes)
-        other._states = {}
+        other._forget()
         return other
+
+    def with_exports(self, index: ExportIndex) -> Inventory:
+        """Return this inventory with the exports of its nodes known.
+
+        :param index: what queries are answered from, in place of rendering all exports
+        """
+        other = copy.copy(self)
+        other._exports = index
+        return other
+
+    @property
+    def exports(self) -> ExportIndex:
+        """The exports of all nodes: rendered when they are asked for first."""
+        if self._exports is None:
+            self._exports = ExportIndex({name: self.export_entry(name) for name in self.nodes()})
+        return self._exports
+
+    def export_entry(self, node_id: str) -> ExportEntry:
+        """Render what one node exports; a failure is part of the entry.
+
+        Only what the exports refer to is resolved.
+
+        :raises ModelError: unknown node
+        """
+        try:
+            own = self._own(node_id)
+        except ModelError as err:
+            if node_id not in self.node_files:
+                raise
+            return ExportEntry("", None, f"{err.where}: {err.sentence}")
+        environment = own.environment or self.options.default_environment
+        try:
+            merged = self._merge(own)
+        except ModelError as err:
+            return ExportEntry(environment, None, f"{err.where}: {err.sentence}")
+        exports, faults = self._render_exports(merged)
+        for path in sorted((fault.path for fault in faults), key=_last_first, reverse=True):
+            _remove(exports, path)
+        return ExportEntry(
+            environment, exports, faults=tuple((fault.path, fault.sentence) for fault in faults)
+        )
+
+    def _render_exports(self, merged: Merged) -> tuple[dict[str, Any], list[Fault]]:
+        if not merged.exports:
+            return {}, []
+        # its own resolver: exports see no query, nor what the parameters made of one
+        resolver = Resolver(merged.parameters, self.options)
+        return resolver.plain(merged.exports), resolver.faults
+
+    def ignores(self, name: str) -> bool:
+        """Whether a class may be missing; told once in the log."""
+        if not self._ignored.match(name):
+            return False
+        if self.options.ignore_class_notfound_warning and name not in self._told:
+            self._told.add(name)
+            log.info("class %s does not exist and is ignored", name)
+        return True
 
     def load_class(self, name: str) -> Source:
         """Parse one class.
 
         :raises ModelError: no such class, or its file cannot be read
         """
-        top = self.path / self.options.classes_path
-        return source.load(top, self.class_files[name], name, self.options)
+        return self._load(self.options.classes_path, self.class_files[name], name)
 
-    def node(self, node_id: str) -> Node:
+    def _load(self, folder: str, below: str, name: str) -> Source:
+        key = (folder, name)
+        found = self._loaded.get(key)
+        if found is None:
+            found = source.load(self.path / folder, below, name, self.options)
+            self._loaded[key] = found
+        return found
+
+    def node(self, node_id: str, environment: str | None = None) -> Node:
         """Compile one node.
 
         :param node_id: file name in ``nodes/`` without extension
+        :param environment: compile as if the node's file named this environment; one of option
+            ``allow_adapter_env_override``
         :raises ModelError: one sentence with file, class chain, node and key; all missing
-            references of the node are named at once
+            references of the node are named at once, unless option ``group_errors`` is false
         """
-        merged = self.merged(node_id)
+        merged = self.merged(node_id, environment)
         resolver = self.resolver(merged)
         parameters = resolver.plain(resolver.root)
-        exports = resolver.plain(merged.exports)
+        exports, faults = self._render_exports(merged)
         self.check(merged, resolver.faults)
+        self.check(merged, faults, "exports")
         return Node(
             id=node_id,
             path=merged.path,
@@ -137,19 +230,34 @@ class Inventory:
             exports=exports,
         )
 
-    def merged(self, node_id: str) -> Merged:
+    def merged(self, node_id: str, environment: str | None = None) -> Merged:
         """Walk a node's classes and merge them; references stay unresolved.
 
-        :raises ModelError: unknown node or class, class cycle, unreadable file
+        :param environment: as for :meth:`node`
+        :raises ModelError: unknown node or class, class cycle, unreadable file, an environment
+            that may not be asked for
         """
+        own = self._own(node_id)
+        if environment is not None and environment != (
+            own.environment or self.options.default_environment
+        ):
+            if environment not in self.options.allow_adapter_env_override:
+                raise ModelError(
+                    f"environment {environment} may not be asked for",
+                    where=f"node {node_id}",
+                    cure="List it in model option allow_adapter_env_override",
+                )
+            own = replace(own, environment=environment)
+        return self._merge(own)
+
+    def _own(self, node_id: str) -> Source:
         if node_id not in self.node_files:
             raise ModelError(
                 f"node {node_id} has no entry in the model",
                 where=str(self.options.nodes_path),
                 cure="Add its host to the cluster class and run `saltern model nodes`",
             )
-        top = self.path / self.options.nodes_path
-        return self._merge(source.load(top, self.node_files[node_id], node_id, self.options))
+        return self._load(self.options.nodes_path, self.node_files[node_id], node_id)
 
     def virtual(
         self, name: str, classes: Iterable[str], parameters: Mapping[str, Any] | None = None
@@ -163,12 +271,28 @@ class Inventory:
         """
         tree = build(dict(parameters or {}), strict=self.options.strict)
         return self._merge(
-            Source(name, f"(node {name})", tuple(classes), (), tree, {}, None), virtual=True
+            Source(name, f"(node {name})", tuple(classes), (), tree, {}, None), mapped=False
         )
 
-    def resolver(self, merged: Merged, default: Callable[[str], Any] | None = None) -> Resolver:
-        """Return a resolver over a merged node's parameters."""
-        return Resolver(merged.parameters, self.options, default)
+    def resolver(
+        self,
+        merged: Merged,
+        default: Callable[[str], Any] | None = None,
+        *,
+        root: dict[str, Any] | None = None,
+    ) -> Resolver:
+        """Return a resolver over a merged node's parameters.
+
+        :param default: see :class:`~saltern.model.resolve.Resolver`
+        :param root: a tree to resolve in place of the node's parameters
+        """
+        return Resolver(
+            merged.parameters if root is None else root,
+            self.options,
+            default,
+            exports=lambda: self.exports,
+            environment=merged.environment,
+        )
 
     def origin(self, node_id: str, path: str | Iterable[str]) -> list[str]:
         """Return the files that set a key or something below it, in merge order.
@@ -200,15 +324,20 @@ class Inventory:
                 digest.update(content)
         return digest.hexdigest()[:12]
 
-    def check(self, merged: Merged, faults: list[Fault]) -> None:
-        """Raise one ModelError for all faults of a node; do nothing when there are none."""
+    def check(self, merged: Merged, faults: list[Fault], section: str = "parameters") -> None:
+        """Raise one ModelError for all faults of a node; do nothing when there are none.
+
+        :param section: what the paths of the faults lead through, ``parameters`` or ``exports``
+        """
         if not faults:
             return
         unique = list(
             {(fault.path, fault.ref or fault.sentence): fault for fault in faults}.values()
         )
+        if not self.options.group_errors:
+            del unique[1:]
         sentences = [
-            f"{fault.sentence} at {self.place(merged, fault.path, fault.ref)}"
+            f"{fault.sentence} at {self.place(merged, fault.path, fault.ref, section)}"
             for fault in unique[:_SHOWN]
         ]
         if len(unique) > _SHOWN:
@@ -222,170 +351,121 @@ class Inventory:
         """Return whether a file of the node itself writes exactly this key."""
         return any(_has(member.source.parameters, path) for member in merged.members)
 
-    def place(self, merged: Merged, path: tuple[str, ...], ref: str = "") -> str:
+    def place(
+        self,
+        merged: Merged,
+        path: tuple[str, ...],
+        ref: str = "",
+        section: str = "parameters",
+    ) -> str:
         """Say where a key was set: ``key a:b in file (class chain)``."""
-        key = ":".join(path) or "(top)"
-        setters = _setters(merged.members, path)
+        key = shown(path)
+        setters = _setters(merged.members, path, section)
         if ref:
             # the file that wrote the reference, if the key's own text shows it
             text = f"${{{ref}}}"
-            setters = [m for m in setters if text in _written(m.source.parameters, path)] or setters
+            setters = [
+                m for m in setters if text in _written(getattr(m.source, section), path)
+            ] or setters
+        what = "key" if section == "parameters" else f"{section} key"
         if not setters:
-            return f"key {key}"
+            return f"{what} {key}"
         member = setters[-1]
-        return f"key {key} in {_via(member.source, member.chain)}"
+        return f"{what} {key} in {via(member.source, member.chain[1:])}"
 
-    def _merge(self, own: Source, *, virtual: bool = False) -> Merged:
+    def _merge(self, own: Source, *, mapped: bool = True) -> Merged:
         environment = own.environment or self.options.default_environment
-        automatic = {
-            "name": {
-                "full": own.name,
-                "short": own.name.split(".")[0],
-                "parts": own.name.split("."),
-                "path": own.name.replace(".", "/"),
-            },
-            "environment": environment,
-        }
-        walk = _Walk(self, own, automatic)
-        walk.include(own, (own.name,))
+        automatic = self._automatic(own.name, environment)
+        classes = self._mapped(own.name) if mapped and self.options.class_mappings else ()
+        if len(self._states) > _STATES_KEPT:
+            self._forget()
+        walked = self._walks.get((classes, own.classes))
+        if walked is None:
+            walked = self._walk(own, classes, automatic)
+        parameters: dict[str, Any] = merge(
+            merge(automatic, walked.state.parameters), own.parameters
+        )
+        exports = walked.state.exports
         return Merged(
             id=own.name,
             path=own.path,
-            members=walk.members,
-            classes=list(walk.classes),
-            applications=walk.applications,
+            classes=list(walked.classes),
+            applications=list(applied(walked.applications, own.applications)),
             environment=environment,
-            parameters=walk.parameters(),
-            exports=walk.state[1],
+            parameters=parameters,
+            exports=merge(exports, own.exports) if own.exports else exports,
+            missed=walked.missed,
+            own=own,
+            steps=walked.steps,
         )
 
-    def _advance(
-        self, state: tuple[dict[str, Any], dict[str, Any]], entry: Source, *, shared: bool
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        if not shared:
-            return merge(state[0], entry.parameters), merge(state[1], entry.exports)
-        key = (id(state), entry.name)
-        if key not in self._states:
-            self._states[key] = (
-                merge(state[0], entry.parameters),
-                merge(state[1], entry.exports),
-            )
-        return self._states[key]
+    def _walk(self, own: Source, mapped: tuple[str, ...], automatic: dict[str, Any]) -> Walked:
+        walk = Walk(self, own.name, automatic)
+        if mapped:
+            walk.include(Source("", "class_mappings", mapped, (), {}, {}, None))
+        walk.include(own)
+        walked = walk.result()
+        if walk.repeatable:
+            self._walks[(mapped, own.classes)] = walked
+        return walked
 
-
-class _Walk:
-    """One node's way through its classes, depth first; each class is merged once."""
-
-    def __init__(self, inventory: Inventory, node: Source, automatic: dict[str, Any]) -> None:
-        self.inventory = inventory
-        self.node = node
-        self.automatic = automatic
-        self.members: list[Member] = []
-        self.classes: dict[str, None] = {}
-        self.applications: list[str] = []
-        self.state = inventory._empty
-        self._done: set[str] = set()
-
-    def parameters(self) -> dict[str, Any]:
-        """Merged parameters so far, over the automatic ones."""
-        merged: dict[str, Any] = merge({"_reclass_": self.automatic}, self.state[0])
-        return merged
-
-    def include(self, entry: Source, chain: tuple[str, ...]) -> None:
-        names = []
-        for written in entry.classes:
-            name = self._resolve(written, entry, chain)
-            names.append(name)
-            if name in self._done:
-                continue
-            if name in chain[1:]:
-                cycle = [*chain[chain.index(name, 1) :], name]
-                raise ModelError(
-                    f"classes include each other: {' -> '.join(cycle)}",
-                    where=f"node {self.node.name}, {entry.path}",
-                    cure="Remove one of the includes",
-                )
-            found = self._find(name, entry, chain)
-            if found is not None:
-                self.include(found, (*chain, name))
-                self._done.add(name)
-        own = entry is self.node
-        self.state = self.inventory._advance(self.state, entry, shared=not own)
-        self.members.append(Member(entry, chain))
-        self.classes.update(dict.fromkeys(names))
-        self._applications(entry)
-
-    def _resolve(self, written: str, entry: Source, chain: tuple[str, ...]) -> str:
-        if "${" not in written:
-            return written
+    def _mapped(self, node_id: str) -> tuple[str, ...]:
+        name = node_id
+        if self.options.class_mappings_match_path:
+            name = self.node_files[node_id].rsplit(".", 1)[0]
         try:
-            resolver = Resolver(self.parameters(), self.inventory.options)
-            return str(resolver.top(tokenise(written)))
-        except MissingReference as err:
-            sentence = f"reference ${{{err.ref}}} in the class name {written} has no value yet"
-        except TreeError as err:
-            sentence = f"class name {written}: {err.sentence}"
-        raise ModelError(
-            sentence,
-            where=f"node {self.node.name}, {_via(entry, chain)}, key classes",
-        )
+            return mapping.classes(self.options.mappings, name)
+        except ModelError as err:
+            raise ModelError(err.sentence, where=f"node {node_id}") from None
 
-    def _find(self, name: str, entry: Source, chain: tuple[str, ...]) -> Source | None:
-        inventory = self.inventory
-        if name in inventory.class_files:
-            try:
-                found = inventory.load_class(name)
-            except ModelError as err:
-                raise ModelError(
-                    err.sentence,
-                    where=f"node {self.node.name}, {err.where} ({' -> '.join((*chain[1:], name))})",
-                    cure=err.cure,
-                ) from None
-            if found.environment is not None and inventory.options.strict:
-                raise ModelError(
-                    "environment has no effect in a class",
-                    where=f"node {self.node.name}, {_via(found, (*chain, name))}",
-                    cure="Set it in the node file",
-                )
-            return found
-        if name in inventory.optional:
-            return None
-        options = inventory.options
-        if options.ignore_class_notfound and inventory._ignored.match(name):
-            return None
-        generated = _GENERATED.match(name)
-        raise ModelError(
-            f"class {name} does not exist",
-            where=f"node {self.node.name}, {_via(entry, chain)}, key classes",
-            cure=_CURES[generated["what"]].format(cluster=generated["cluster"])
-            if generated
-            else "",
-        )
+    def _automatic(self, name: str, environment: str) -> dict[str, Any]:
+        if not self.options.automatic_parameters:
+            return {}
+        labels = name.split(".")
+        names = {"full": name, "short": labels[0], "parts": labels, "path": "/".join(labels)}
+        return {"_reclass_": {"name": names, "environment": environment}}
 
-    def _applications(self, entry: Source) -> None:
-        # within one file first, as reclass does: `[a, ~a]` leaves nothing, `[~a, a]` leaves a
-        own: list[str] = []
-        removed: list[str] = []
-        for name in entry.applications:
-            if name.startswith("~"):
-                removed.append(name[1:])
-                if name[1:] in own:
-                    own.remove(name[1:])
-            elif name not in own:
-                own.append(name)
-        self.applications = [name for name in self.applications if name not in removed]
-        self.applications.extend(name for name in own if name not in self.applications)
+    def advance(self, state: State, entry: Source) -> State:
+        """Return the state after one more class; the same step gives the same object."""
+        key = (id(state), entry.name)
+        known = self._states.get(key)
+        if known is None:
+            after = State(
+                merge(state.parameters, entry.parameters) if entry.parameters else state.parameters,
+                merge(state.exports, entry.exports) if entry.exports else state.exports,
+            )
+            known = self._states[key] = (state, after)
+        return known[1]
 
 
-def _via(entry: Source, chain: tuple[str, ...]) -> str:
-    """A file and the classes that lead to it; the chain starts with the node, named elsewhere."""
-    return f"{entry.path} ({' -> '.join(chain[1:])})" if len(chain) > 1 else entry.path
+def _last_first(path: tuple[str, ...]) -> list[tuple[int, str]]:
+    """Sort key under which list item 10 comes after item 9."""
+    return [(len(part), part) for part in path]
 
 
-def _setters(members: list[Member], path: tuple[str, ...]) -> list[Member]:
+def _remove(tree: Any, path: tuple[str, ...]) -> None:
+    """Take a value out of plain data; what is left of a list moves up."""
+    *above, last = path
+    for part in above:
+        tree = tree[int(part)] if isinstance(tree, list) else tree[part]
+    if isinstance(tree, list):
+        del tree[int(last)]
+    else:
+        del tree[last]
+
+
+def shown(path: tuple[str, ...]) -> str:
+    """A key path for people, cut when it is very long."""
+    key = ":".join(path) or "(top)"
+    return key if len(key) <= _KEY_SHOWN else f"{key[:_KEY_SHOWN]}…"
+
+
+def _setters(
+    members: list[Member], path: tuple[str, ...], section: str = "parameters"
+) -> list[Member]:
     """Members whose file sets ``path``; when none does, those that set its nearest parent."""
     for length in range(len(path), 0, -1):
-        found = [m for m in members if _has(m.source.parameters, path[:length])]
+        found = [m for m in members if _has(getattr(m.source, section), path[:length])]
         if found:
             return found
     return []

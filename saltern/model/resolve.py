@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from saltern.model.options import Options
+from saltern.model.query import Asked, ExportIndex, Query, QueryError
 from saltern.model.tree import (
     CONSTANT,
     OVERRIDE,
@@ -44,6 +45,10 @@ class Resolver:
     :param options: merge options
     :param default: asked for the value of a missing reference before it is an error; returns
         None when it has none (used to find the secrets that a model needs)
+    :param exports: gives the exports of all nodes; None refuses inventory queries
+    :param environment: environment of the node, which its queries see
+
+    ``queried`` collects what the queries that were resolved depend on.
     """
 
     def __init__(
@@ -51,10 +56,16 @@ class Resolver:
         root: dict[str, Any],
         options: Options,
         default: Callable[[str], Any] | None = None,
+        *,
+        exports: Callable[[], ExportIndex] | None = None,
+        environment: str = "",
     ) -> None:
         self.root = root
         self.options = options
         self.faults: list[Fault] = []
+        self.queried: set[Asked] = set()
+        self._exports = exports
+        self._environment = environment
         self._default = default
         self._values: dict[str, Any] = {}
         self._folded: dict[int, Any] = {}
@@ -67,16 +78,7 @@ class Resolver:
         :raises MissingReference: the path, or a reference on the way, has no value
         :raises TreeError: a value on the way cannot be merged
         """
-        node = self._walk(path, ":".join(path))
-        before = len(self.faults)
-        plain = self.plain(node, path)
-        if len(self.faults) > before:
-            fault = self.faults[before]
-            del self.faults[before:]
-            if fault.ref:
-                raise MissingReference(fault.ref)
-            raise TreeError(fault.sentence, fault.path)
-        return plain
+        return self._whole(self._walk(path, ":".join(path)), path)
 
     def plain(self, node: Any, path: tuple[str, ...] = ()) -> Any:
         """Return fresh plain data for a tree; what fails is None and noted in ``faults``."""
@@ -84,7 +86,7 @@ class Resolver:
         if kind is str or kind is int or kind is bool or node is None:
             return node
         try:
-            if kind is Ref or kind is Text or kind is Layers:
+            if kind is Ref or kind is Text or kind is Layers or kind is Query:
                 node = self.top(node)
                 kind = type(node)
             if kind is not dict and kind is not list:
@@ -116,27 +118,62 @@ class Resolver:
         if isinstance(node, Ref):
             return self._lookup("".join(map(self._string, node.parts)))
         if isinstance(node, Text):
-            return "".join(map(self._string, node.parts))
+            return self._text(node)
         if isinstance(node, Layers):
             if id(node) not in self._folded:
                 # the node is kept beside its value: an id is unique only while it lives
                 self._folded[id(node)] = (node, self._fold(node))
             return self._folded[id(node)][1]
+        if isinstance(node, Query):
+            return self._ask(node)
         return node
+
+    def _text(self, node: Text) -> str:
+        parts = [self._string(part) for part in node.parts]
+        text = "".join(parts)
+        if self.options.strict and "$" in text:
+            for mark in ("${", "$["):
+                if text.count(mark) != sum(part.count(mark) for part in parts):
+                    raise TreeError(f"parts of the text join to {mark}, which nothing resolves")
+        return text
+
+    def _ask(self, query: Query) -> Any:
+        if self._exports is None:
+            raise TreeError("inventory queries are for parameters; exports must not depend on one")
+        self.queried |= query.asked(self._environment)
+        try:
+            return query.answer(
+                self._exports(),
+                self._environment,
+                self._own,
+                ignore_failed_node=self.options.inventory_ignore_failed_node,
+                ignore_failed_render=self.options.inventory_ignore_failed_render,
+            )
+        except QueryError as err:
+            raise TreeError(f"inventory query: {err.sentence}") from None
+
+    def _own(self, path: tuple[str, ...]) -> Any:
+        """What ``self:`` of a query means."""
+        return self._whole(self._lookup(":".join(path)))
 
     def _string(self, part: str | Ref) -> str:
         if isinstance(part, str):
             return part
         value = self.top(part)
-        if isinstance(value, str):
-            return value
+        return value if isinstance(value, str) else str(self._whole(value))
+
+    def _whole(self, node: Any, path: tuple[str, ...] = ()) -> Any:
+        """Resolve a value through and through; its first fault is raised, not noted."""
         before = len(self.faults)
-        value = self.plain(value)
+        value = self.plain(node, path)
         if len(self.faults) > before:
             fault = self.faults[before]
             del self.faults[before:]
-            raise MissingReference(fault.ref) if fault.ref else TreeError(fault.sentence)
-        return str(value)
+            if fault.ref:
+                raise MissingReference(fault.ref)
+            # without a path of its own, the place is that of the text it is a part of
+            raise TreeError(fault.sentence, fault.path if path else ())
+        return value
 
     def _lookup(self, ref: str) -> Any:
         if ref in self._values:

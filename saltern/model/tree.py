@@ -1,9 +1,10 @@
 """The merged tree of one class list: tokens for references, layers for what cannot merge yet.
 
 A tree is plain data (dict, list, scalar) in which a string with references is a :class:`Text`
-or :class:`Ref`, and a key whose value needs references before it can be merged is a
-:class:`Layers`. Trees are never changed in place: merging copies the touched dicts only, so
-merged prefixes of class lists can be shared between nodes.
+or :class:`Ref`, an inventory query is a :class:`~saltern.model.query.Query`, and a key whose
+value needs references before it can be merged is a :class:`Layers`. Trees are never changed in
+place: merging copies the touched dicts only, so merged prefixes of class lists can be shared
+between nodes.
 """
 
 from __future__ import annotations
@@ -12,14 +13,26 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from saltern.model import query
+from saltern.model.query import Query, QueryError
+
 #: how a layer joins what lies below it
 MERGE, OVERRIDE, CONSTANT = 0, 1, 2
 
+#: limits that no model comes near: beyond them the work would end in a hang or a stack overflow
+MAX_DEPTH = 100
+MAX_VALUES = 500_000
+MAX_NESTED = 20
+
 _PREFIX = {"~": OVERRIDE, "=": CONSTANT}
-# A run of plain text ends before an (escaped, doubly escaped) opening mark.
-_TEXT = re.compile(r"(?:(?!\\{0,2}\$[{\[]).)+", re.DOTALL)
-_REF_TEXT = re.compile(r"(?:(?!\\{0,2}(?:\$\{|\})).)+", re.DOTALL)
+# Plain text ends before an (escaped, doubly escaped) mark.
+_TEXT_END = re.compile(r"\\{0,2}\$[{\[]")
+_REF_TEXT_END = re.compile(r"\\{0,2}(?:\$\{|\})")
 _DOUBLE = re.compile(r"\\\\(?=\$\{|\}|\$\[|\])")
+
+# text -> token; the same references are written again and again
+_tokens: dict[str, str | Ref | Text | Query] = {}
+_TOKENS_KEPT = 200_000
 
 
 class TreeError(Exception):
@@ -32,12 +45,18 @@ class TreeError(Exception):
 
 
 class Ref:
-    """``${…}``: parts are text and nested references."""
+    """``${…}``: parts are text and nested references.
 
-    __slots__ = ("parts",)
+    ``text`` and ``path`` are None as long as they depend on a nested reference.
+    """
+
+    __slots__ = ("parts", "path", "text")
 
     def __init__(self, parts: tuple[str | Ref, ...]) -> None:
         self.parts = parts
+        plain = len(parts) == 1 and isinstance(parts[0], str)
+        self.text = str(parts[0]) if plain else None
+        self.path = split_path(self.text) if self.text is not None else None
 
     def __str__(self) -> str:
         return "${" + "".join(map(str, self.parts)) + "}"
@@ -68,13 +87,18 @@ class Layers:
         self.items = items
 
 
-def tokenise(text: str) -> str | Ref | Text:
+#: everything in a tree that is no scalar
+_NODES = frozenset({dict, list, Ref, Text, Layers, Query})
+
+
+def tokenise(text: str) -> str | Ref | Text | Query:
     """Split a string into text and references.
 
     :param text: a string as written in a class file
     :returns: the string itself when it has no reference (escapes removed), a :class:`Ref`
-        when it is exactly one reference, else a :class:`Text`
-    :raises TreeError: an unclosed or empty reference, or an inventory query ``$[…]``
+        when it is exactly one reference, a :class:`Query`, else a :class:`Text`
+    :raises TreeError: an unclosed or empty reference, a query that cannot be read or is only
+        a part of the text
 
     The text is in no error: it may be a password that nobody has encrypted yet.
 
@@ -82,61 +106,89 @@ def tokenise(text: str) -> str | Ref | Text:
     """
     if "${" not in text and "$[" not in text:
         return text
+    token = _tokens.get(text)
+    if token is None:
+        token = _token(text)
+        if len(_tokens) >= _TOKENS_KEPT:
+            _tokens.clear()
+        _tokens[text] = token
+    return token
+
+
+def _token(text: str) -> str | Ref | Text | Query:
     parts: list[str | Ref] = []
     at, end = 0, len(text)
     while at < end:
         if text.startswith("${", at):
-            ref, at = _reference(text, at)
+            ref, at = _reference(text, at, 1)
             parts.append(ref)
         elif text.startswith("$[", at):
-            raise TreeError("inventory queries are not supported; write \\$[ for a plain $[")
+            return _query(text, at)
         else:
-            piece, at = _escape_or_text(text, at, ("\\${", "\\$["), _TEXT)
+            piece, at = _escape_or_text(text, at, ("\\${", "\\$["), _TEXT_END)
             parts.append(piece)
-    parts = _joined(parts)
-    if len(parts) == 1:
-        return parts[0]
-    return Text(tuple(parts))
+    joined = _joined(parts)
+    return joined[0] if len(joined) == 1 else Text(joined)
 
 
-def _joined(parts: list[str | Ref]) -> list[str | Ref]:
+def _query(text: str, at: int) -> Query:
+    end = text.find("]", at)
+    if end < 0:
+        raise TreeError("inventory query without closing bracket; write \\$[ for a plain $[")
+    if at > 0 or end + 1 < len(text):
+        raise TreeError("an inventory query must be the whole value; write \\$[ for a plain $[")
+    try:
+        return query.parse(text[2:end])
+    except QueryError as err:
+        raise TreeError(err.sentence) from None
+
+
+def _joined(parts: list[str | Ref]) -> tuple[str | Ref, ...]:
     """Join neighbouring text."""
     joined: list[str | Ref] = []
-    for part in parts:
-        if joined and isinstance(part, str) and isinstance(joined[-1], str):
-            joined[-1] += part
-        else:
+    run: list[str] = []
+    for part in [*parts, None]:
+        if isinstance(part, str):
+            run.append(part)
+            continue
+        if run:
+            joined.append("".join(run))
+            run = []
+        if part is not None:
             joined.append(part)
-    return joined
+    return tuple(joined)
 
 
 def _escape_or_text(
-    text: str, at: int, escaped: tuple[str, ...], run: re.Pattern[str]
+    text: str, at: int, escaped: tuple[str, ...], run_end: re.Pattern[str]
 ) -> tuple[str, int]:
     if _DOUBLE.match(text, at):
         return "\\", at + 2
     for mark in escaped:
         if text.startswith(mark, at):
             return mark[1:], at + len(mark)
-    match = run.match(text, at)
-    if match is None:  # a backslash before a closing brace pair that is no escape
-        return text[at], at + 1
-    return match.group(), match.end()
+    match = run_end.search(text, at)
+    end = match.start() if match else len(text)
+    if end == at:  # a backslash before a closing brace pair that is no escape
+        end += 1
+    return text[at:end], end
 
 
-def _reference(text: str, start: int) -> tuple[Ref, int]:
+def _reference(text: str, start: int, depth: int) -> tuple[Ref, int]:
+    if depth > MAX_NESTED:
+        raise TreeError(f"references are nested more than {MAX_NESTED} levels deep")
     at = start + 2
     parts: list[str | Ref] = []
     while at < len(text):
         if text[at] == "}":
             if not parts:
                 raise TreeError("empty reference; write \\${ for a plain ${")
-            return Ref(tuple(_joined(parts))), at + 1
+            return Ref(_joined(parts)), at + 1
         if text.startswith("${", at):
-            nested, at = _reference(text, at)
+            nested, at = _reference(text, at, depth + 1)
             parts.append(nested)
         else:
-            piece, at = _escape_or_text(text, at, ("\\${", "\\}"), _REF_TEXT)
+            piece, at = _escape_or_text(text, at, ("\\${", "\\}"), _REF_TEXT_END)
             parts.append(piece)
     raise TreeError("reference without closing brace; write \\${ for a plain ${")
 
@@ -148,65 +200,110 @@ def split_path(text: str) -> tuple[str, ...]:
     return tuple(part.replace("\\:", ":") for part in re.split(r"(?<!\\):", text))
 
 
-def build(data: Any, *, strict: bool, path: tuple[str, ...] = ()) -> Any:
+def build(data: Any, *, strict: bool) -> Any:
     """Turn parsed YAML into a tree: references tokenised, prefixes read, keys made strings.
 
     :param data: what the YAML loader returned for ``parameters`` or ``exports``
-    :param strict: refuse keys that are neither string nor number
-    :raises TreeError: with the key path of what cannot be read
+    :param strict: refuse keys that are neither string nor number, or hold a reference
+    :raises TreeError: with the key path of what cannot be read; nested too deeply; too large,
+        which only anchors can make it
     """
-    if isinstance(data, str):
-        try:
-            return tokenise(data)
-        except TreeError as err:
-            raise TreeError(err.sentence, path) from None
-    if isinstance(data, dict):
+    return _Builder(strict).node(data, 0)
+
+
+class _Builder:
+    """Builds one tree and counts what it takes: anchors can make small files huge."""
+
+    def __init__(self, strict: bool) -> None:
+        self.strict = strict
+        self._left = MAX_VALUES
+
+    def node(self, data: Any, depth: int) -> Any:
+        if isinstance(data, str):
+            return tokenise(data) if "$" in data else data
+        if isinstance(data, dict):
+            self._count(len(data), depth)
+            return self._mapping(data, depth + 1)
+        if isinstance(data, list):
+            return self._list(data, depth)
+        return data
+
+    def _count(self, values: int, depth: int) -> None:
+        self._left -= values + 1
+        if self._left < 0:
+            raise TreeError(f"more than {MAX_VALUES} values; are anchors nested?")
+        if depth >= MAX_DEPTH:
+            raise TreeError(f"nested more than {MAX_DEPTH} levels deep")
+
+    def _mapping(self, data: dict[Any, Any], depth: int) -> dict[str, Any]:
         out: dict[str, Any] = {}
         spelt: dict[str, Any] = {}
         for raw, value in data.items():
-            key = _key(raw, strict, path)
+            key = raw if type(raw) is str and raw else _key(raw, self.strict)
+            if self.strict:
+                if key in spelt:
+                    raise TreeError(f"keys {spelt[key]!r} and {raw!r} are the same key", (key,))
+                spelt[key] = raw
+                if "$" in key:
+                    _without_marks(key)
             kind = _PREFIX.get(key[0], MERGE)
-            if strict and key in spelt:
-                raise TreeError(f"keys {spelt[key]!r} and {raw!r} are the same key", (*path, key))
-            spelt[key] = raw
             if kind != MERGE:
                 key = key[1:]
                 if not key:
-                    raise TreeError(f"key {raw!r} is a prefix without a name", path)
-            here = (*path, key)
-            node = build(value, strict=strict, path=here)
+                    raise TreeError(f"key {raw!r} is a prefix without a name")
+            try:
+                node = self.node(value, depth)
+            except TreeError as err:
+                raise TreeError(err.sentence, (key, *err.path)) from None
             if kind != MERGE:
                 node = Layers(((kind, node),))
             out[key] = merge(out[key], node) if key in out else node
         return out
-    if isinstance(data, list):
-        return [_build_item(item, (*path, str(n))) for n, item in enumerate(data)]
-    return data
+
+    def _list(self, data: list[Any], depth: int) -> list[Any]:
+        self._count(len(data), depth)
+        out = []
+        for number, item in enumerate(data):
+            try:
+                out.append(self._item(item, depth + 1))
+            except TreeError as err:
+                raise TreeError(err.sentence, (str(number), *err.path)) from None
+        return out
+
+    def _item(self, data: Any, depth: int) -> Any:
+        """Inside a list nothing merges: keys stay as they are, as in reclass."""
+        if isinstance(data, str):
+            return tokenise(data) if "$" in data else data
+        if isinstance(data, list):
+            return self._list(data, depth)
+        if not isinstance(data, dict):
+            return data
+        self._count(len(data), depth)
+        out = {}
+        for key, value in data.items():
+            try:
+                if self.strict and isinstance(key, str) and "$" in key:
+                    _without_marks(key)
+                out[key] = self._item(value, depth + 1)
+            except TreeError as err:
+                raise TreeError(err.sentence, (str(key), *err.path)) from None
+        return out
 
 
-def _build_item(data: Any, path: tuple[str, ...]) -> Any:
-    """Inside a list nothing merges: keys stay as they are, as in reclass."""
-    if isinstance(data, str):
-        try:
-            return tokenise(data)
-        except TreeError as err:
-            raise TreeError(err.sentence, path) from None
-    if isinstance(data, dict):
-        return {key: _build_item(value, (*path, str(key))) for key, value in data.items()}
-    if isinstance(data, list):
-        return [_build_item(item, (*path, str(n))) for n, item in enumerate(data)]
-    return data
-
-
-def _key(raw: Any, strict: bool, path: tuple[str, ...]) -> str:
+def _key(raw: Any, strict: bool) -> str:
     if isinstance(raw, bool) or raw is None or not isinstance(raw, str | int | float):
         if strict:
-            raise TreeError(f"key {raw!r} is not a string; quote it", path)
+            raise TreeError(f"key {raw!r} is not a string; quote it")
         raw = str(raw)
     key = raw if isinstance(raw, str) else str(raw)
     if not key:
-        raise TreeError("a key is empty", path)
+        raise TreeError("a key is empty")
     return key
+
+
+def _without_marks(key: str) -> None:
+    if "${" in key or "$[" in key:
+        raise TreeError("a key holds a reference; references in keys are not resolved", (key,))
 
 
 def merge(low: Any, high: Any) -> Any:
@@ -225,7 +322,7 @@ def merge(low: Any, high: Any) -> Any:
         return out
     if type(low) is list and type(high) is list:
         return low + high
-    if is_scalar(low) and is_scalar(high):
+    if type(low) not in _NODES and type(high) not in _NODES:
         return high
     return Layers(_layers(low) + _layers(high))
 
@@ -247,7 +344,7 @@ def seal(node: Any) -> Any:
 
 def is_scalar(node: Any) -> bool:
     """True for a value without inner structure and without references."""
-    return not isinstance(node, dict | list | Ref | Text | Layers)
+    return type(node) not in _NODES
 
 
 def references(node: Any) -> Iterator[Ref]:

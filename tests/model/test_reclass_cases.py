@@ -417,12 +417,6 @@ def test_a_value_that_contains_itself_is_refused(tmp_path: Path) -> None:
         ours(top, "n")
 
 
-def test_inventory_queries_are_refused(tmp_path: Path) -> None:
-    top = write_tree(tmp_path, one({"a": "$[ exports:x ]"}))
-    with pytest.raises(ModelError, match="key a: inventory queries are not supported"):
-        ours(top, "n")
-
-
 def test_linked_class_directories(tmp_path: Path) -> None:
     """As ``classes/service/<name>`` of the MCP models: links into the formulas."""
     top = write_tree(
