@@ -115,6 +115,7 @@ class Shape:
         ``parameter:``, boolean keys
     :param ignored: also includes of classes that do not exist (see :meth:`options`)
     :param queries: also exports and inventory queries
+    :param hosts: also what makes a node one of a cluster of this project, with a topology
     :param links: service classes lie with their formulas, as MCP installs them; links lead there
     """
 
@@ -124,6 +125,7 @@ class Shape:
     quirks: bool = False
     ignored: bool = False
     queries: bool = False
+    hosts: bool = False
     links: bool = False
 
     def options(self) -> dict[str, Any]:
@@ -512,6 +514,14 @@ class _Maker:
                     "linux": {"system": {"name": name, "domain": f"{cluster}.test"}},
                 },
             }
+            if self.shape.hosts:
+                data["parameters"]["host"] = {
+                    "name": name,
+                    "fqdn": f"{name}.{cluster}.test",
+                    "address": "${_param:single_address}",
+                    "provider": "nspawn",
+                    "image": "bookworm",
+                }
             if self.shape.queries:
                 query = "$[ exports:salt_minion:host if exports:salt_minion:version == 1 ]"
                 data["parameters"]["minions"] = query

@@ -1,0 +1,65 @@
+"""Work that is measured as a process of its own: ``python -m tests.bench.apart NAME JSON``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.bench.measure import spent
+
+
+def saltern(top: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Compile every node of an inventory from nothing; keep none."""
+    from saltern.model import Inventory
+
+    inventory = Inventory(top, **options)
+    return {"nodes": sum(1 for name in inventory.nodes() if inventory.node(name).parameters)}
+
+
+def saltern_kept(top: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Compile every node and keep them all, as Python reclass's inventory does."""
+    from saltern.model import Inventory
+
+    inventory = Inventory(top, **options)
+    return {"nodes": len([inventory.node(name) for name in inventory.nodes()])}
+
+
+def store(top: str, options: dict[str, Any], store: str, revision: str) -> dict[str, Any]:
+    """Compile an inventory into a store."""
+    from saltern.model import Inventory
+    from saltern.model.compiler import compile_tree
+    from saltern.model.store import Store
+
+    done = compile_tree(Inventory(top, **options), revision, Store(store))
+    return {"nodes": done.info.nodes}
+
+
+def reclass(top: str, options: dict[str, Any]) -> dict[str, Any]:
+    """``nodeinfo`` of every node with one kept storage; keep none."""
+    from tests.model.trees import core
+
+    kept = core(Path(top), **options)
+    names = sorted(kept._storage.enumerate_nodes())
+    return {"nodes": sum(1 for name in names if kept.nodeinfo(name)["parameters"])}
+
+
+def reclass_inventory(top: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Python reclass's own ``inventory``: it also renders every node's exports first."""
+    from tests.model.trees import core
+
+    return {"nodes": len(core(Path(top), **options).inventory()["nodes"])}
+
+
+WORK = {work.__name__: work for work in (saltern, saltern_kept, store, reclass, reclass_inventory)}
+
+
+def main() -> None:
+    """Do one kind of work and print what it took as JSON."""
+    result = WORK[sys.argv[1]](**json.loads(sys.argv[2]))
+    print(json.dumps({**result, **spent()}))
+
+
+if __name__ == "__main__":
+    main()
