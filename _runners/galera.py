@@ -9,6 +9,7 @@ import functools
 import logging
 
 from saltern.adapters.master import Site
+from saltern.adapters.modelsite import source_of
 from saltern.adapters.runner import salt_runner
 from saltern.adapters.salt_bus import SaltBus
 from saltern.rollout import galera, galera_run
@@ -99,7 +100,7 @@ def _members(cluster, nodes):
     if found:
         return found
     site = Site.of(__opts__, cluster)
-    return load_members(site.model, site.cluster, ROLE, site.options)
+    return load_members(source_of(site), site.cluster, ROLE)
 
 
 def _list(value):

@@ -7,6 +7,7 @@ Thin: :mod:`saltern.rollout.vip` decides.
 from __future__ import annotations
 
 from saltern.adapters.master import Site
+from saltern.adapters.modelsite import source_of
 from saltern.adapters.runner import salt_runner
 from saltern.adapters.salt_bus import SaltBus
 from saltern.rollout import vip
@@ -34,7 +35,7 @@ def form(cluster=None, nodes=None, test=False):
         nodes = [node.strip() for node in nodes.split(",") if node.strip()]
     if not nodes:
         site = Site.of(__opts__, cluster)
-        nodes = load_members(site.model, site.cluster, ROLE, site.options)
+        nodes = load_members(source_of(site), site.cluster, ROLE)
     if test:
         comment = f"{', '.join(nodes)} would be asked who holds the virtual address."
         return {"result": True, "comment": comment, "changes": {}}

@@ -7,6 +7,7 @@ Thin: :mod:`saltern.rollout.pki` carries the requests.
 from __future__ import annotations
 
 from saltern.adapters.master import Site
+from saltern.adapters.modelsite import source_of
 from saltern.adapters.runner import salt_runner
 from saltern.adapters.salt_bus import SaltBus
 from saltern.rollout import pki
@@ -34,7 +35,7 @@ def form(cluster=None, nodes=None, test=False):
     site = Site.of(__opts__, cluster)
     if isinstance(nodes, str):
         nodes = [node.strip() for node in nodes.split(",") if node.strip()]
-    nodes = nodes or load_members(site.model, site.cluster, ROLE, site.options)
-    authority = load_members(site.model, site.cluster, AUTHORITY, site.options)[0]
+    nodes = nodes or load_members(source_of(site), site.cluster, ROLE)
+    authority = load_members(source_of(site), site.cluster, AUTHORITY)[0]
     changes, comment = pki.certify(SaltBus(__opts__), nodes, authority, test=test)
     return {"result": True, "comment": comment, "changes": changes}

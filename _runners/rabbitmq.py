@@ -6,6 +6,7 @@ Thin: :mod:`saltern.rollout.rabbitmq` decides and acts.
 from __future__ import annotations
 
 from saltern.adapters.master import Site
+from saltern.adapters.modelsite import source_of
 from saltern.adapters.runner import salt_runner
 from saltern.adapters.salt_bus import SaltBus
 from saltern.rollout import rabbitmq
@@ -33,5 +34,5 @@ def form(cluster=None, nodes=None, test=False):
     """
     if not nodes:
         site = Site.of(__opts__, cluster)
-        nodes = load_members(site.model, site.cluster, ROLE, site.options)
+        nodes = load_members(source_of(site), site.cluster, ROLE)
     return rabbitmq.converge(SaltBus(__opts__), list(nodes), test=bool(test))

@@ -43,7 +43,7 @@ def _called(name, function, /, **kwargs):
     return ret
 
 
-def stage(name, cluster=None):
+def stage(name, cluster=None, revision=None):
     """
     Run one stage of the deployment, see the runner function ``deploy.stage``.
 
@@ -51,11 +51,13 @@ def stage(name, cluster=None):
         Name of the stage
     cluster
         Name of the cluster; default ``saltern:cluster`` of the master
+    revision
+        Of ``preflight`` alone: what to deploy, a git ref; default ``saltern:revision``
 
     The comment counts the changes of each host; ``changes`` names the changed states by host. In
     test mode the result is None when the minions predict changes.
     """
-    return _called(name, "deploy.stage", name=name, cluster=cluster)
+    return _called(name, "deploy.stage", name=name, cluster=cluster, revision=revision)
 
 
 def validated(name, cluster=None):

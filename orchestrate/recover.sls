@@ -5,7 +5,8 @@
 
   First the database, as everything waits for it: it begins again with the member that has the
   most recent data. Then every stage must be healthy again, in the order of the deployment;
-  whatever runs is left alone. #}
+  whatever runs is left alone. Which nodes and stages there are, the cluster's deployed revision
+  says. #}
 {%- set cluster = pillar.get("cluster") %}
 
 recover-galera:

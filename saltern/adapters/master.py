@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TextIO
 
 import salt.utils.event
+from salt.utils.user import get_specific_user
 
 from saltern.errors import PreflightError
 
@@ -17,6 +19,8 @@ from saltern.errors import PreflightError
 MODEL = "/srv/saltern/model"
 #: Where release artifacts lie on the master unless ``saltern:artifacts`` says otherwise.
 ARTIFACTS = "/srv/saltern/artifacts"
+#: Where compiled revisions are kept unless ``saltern:store`` says otherwise.
+STORE = "/srv/saltern/store"
 #: All events of this suite are below this tag.
 TAG = "saltern"
 
@@ -30,37 +34,73 @@ class Site:
         saltern:
           cluster: demo-core             # the one meant when a command names none
           model: /srv/saltern/model
+          revision: HEAD                 # what a deployment takes: a git ref, or worktree
+          store: /srv/saltern/store
+          journal: sqlite:////srv/saltern/journal/journal.db
+          site_key: /srv/saltern/journal/site.key
           artifacts: /srv/saltern/artifacts
           options: {}                    # settings of the merge engine
+
+    Without ``journal`` there are no revisions: the tree at ``model`` is used as it is.
     """
 
     cluster: str = ""
     model: Path = Path(MODEL)
     artifacts: Path = Path(ARTIFACTS)
     options: Mapping[str, Any] = field(default_factory=dict)
+    store: Path = Path(STORE)
+    journal: str = ""
+    revision: str = "HEAD"
+    site_key: str = ""
 
     @classmethod
-    def of(cls, opts: Mapping[str, Any], cluster: str | None = None) -> Site:
+    def of(
+        cls, opts: Mapping[str, Any], cluster: str | None = None, *, any_cluster: bool = False
+    ) -> Site:
         """Read it from the master's options.
 
         :param opts: ``__opts__`` of a runner
         :param cluster: the cluster that a command names, if it does
-        :raises PreflightError: no cluster is named anywhere, or the block is not a mapping
+        :param any_cluster: no cluster need be named
+        :raises PreflightError: no cluster is named anywhere, or the block has a wrong key or value
         """
         block = opts.get("saltern") or {}
+        where = "master configuration"
         if not isinstance(block, Mapping):
-            raise PreflightError("saltern must be a mapping", where="master configuration")
-        name = str(cluster or block.get("cluster") or "")
-        if not name:
+            raise PreflightError("saltern must be a mapping", where=where)
+        known = [item.name for item in fields(cls)]
+        unknown = sorted(str(name) for name in block if name not in known)
+        if unknown:
+            raise PreflightError(
+                f"unknown key saltern:{unknown[0]}",
+                where=where,
+                cure=f"Use one of: {', '.join(sorted(known))}",
+            )
+        options = block.get("options") or {}
+        if not isinstance(options, Mapping):
+            raise PreflightError("saltern:options must be a mapping", where=where)
+        texts = {name: block[name] for name in known if name != "options" and block.get(name)}
+        for name, value in texts.items():
+            if not isinstance(value, str):
+                raise PreflightError(f"saltern:{name} must be a text", where=where)
+        name = str(cluster or texts.get("cluster", ""))
+        if not name and not any_cluster:
             raise PreflightError(
                 "no cluster is named", cure="Give cluster=NAME or set saltern:cluster on the master"
             )
-        return cls(
-            name,
-            Path(block.get("model") or MODEL),
-            Path(block.get("artifacts") or ARTIFACTS),
-            dict(block.get("options") or {}),
-        )
+        for path in ("model", "artifacts", "store"):
+            if path in texts:
+                texts[path] = Path(texts[path])
+        return cls(**{**texts, "cluster": name, "options": dict(options)})
+
+
+def who(opts: Mapping[str, Any]) -> str:
+    """Return who runs this, for the history.
+
+    :param opts: ``__opts__`` of a runner; a master that runs as another user still names the one
+        who called it
+    """
+    return str(os.environ.get("SUDO_USER") or get_specific_user() or opts.get("user") or "")
 
 
 class MonotonicClock:

@@ -98,19 +98,31 @@ class Serving:
         :raises UnknownNodeError: no served revision has it
         :raises SalternError: anything else that keeps the pillar from being whole
         """
-        decrypt = Gpg(self.gpg_home).decrypt if self.gpg_home else None
-        if self.path:
-            return serve.pillar(
-                self.path, minion_id, decrypt=decrypt, keystore=self.keystore or None,
-                options=self.options,
-            )  # fmt: skip
-        return serve.serve_pinned(
-            self.revision(minion_id),
+        if not self.path:
+            return self.pillar_of(self.revision(minion_id), minion_id)
+        return serve.pillar(
+            self.path,
             minion_id,
-            decrypt=decrypt,
+            decrypt=self._decrypt(),
+            keystore=self.keystore or None,
+            options=self.options,
+        )
+
+    def pillar_of(self, revision: Revision, minion_id: str) -> dict[str, Any]:
+        """Return the pillar that a minion would get from a revision.
+
+        :raises SalternError: as :meth:`pillar`
+        """
+        return serve.serve_pinned(
+            revision,
+            minion_id,
+            decrypt=self._decrypt(),
             keystore=self.keystore or None,
             key=sitekey.read(self.key_file()),
         )
+
+    def _decrypt(self) -> serve.Decrypt | None:
+        return Gpg(self.gpg_home).decrypt if self.gpg_home else None
 
     def top(self, opts: Mapping[str, Any]) -> dict[str, list[str]]:
         """Return what the minion that sent these options applies.

@@ -114,7 +114,9 @@ def try_compile_cluster(
             cure=f"Run `saltern model nodes --cluster {cluster_name}`",
         )
     around = topology(cluster_name, drafts.values()) if cluster_name else None
-    published, conflicts = join_published(drafts.values())
+    published, conflicts = join_published(
+        (node_id, one.publish) for node_id, one in sorted(drafts.items())
+    )
     errors.update(conflicts)
     revision = inventory.revision()
     nodes: dict[str, CompiledNode] = {}
@@ -210,25 +212,25 @@ def topology(cluster_name: str, drafts: Iterable[Draft]) -> dict[str, Any]:
 
 
 def join_published(
-    drafts: Iterable[Draft],
+    given: Iterable[tuple[str, dict[str, Any]]],
 ) -> tuple[dict[str, dict[str, Any]], dict[str, ModelError]]:
     """Join what the nodes of one cluster publish.
 
-    :param drafts: all nodes of the cluster
+    :param given: (node id, what it publishes by role) of all its nodes, sorted
     :returns: (data by role, errors by node id); two different values for a key are an error
         of the later node
     """
     joined: dict[str, Any] = {}
     owners: dict[tuple[str, ...], str] = {}
     errors: dict[str, ModelError] = {}
-    for one in sorted(drafts, key=lambda one: one.id):
+    for node_id, publish in given:
         try:
-            joined = _join(joined, one.publish, (), one.id, owners)
+            joined = _join(joined, publish, (), node_id, owners)
         except _Conflict as err:
             key = ":".join(("publish", *err.path))
-            errors[one.id] = ModelError(
-                f"{one.id} and {err.other} publish different values for {key}",
-                where=f"node {one.id}",
+            errors[node_id] = ModelError(
+                f"{node_id} and {err.other} publish different values for {key}",
+                where=f"node {node_id}",
                 cure="Publish the same value from every node, or use a key per node",
             )
     return joined, errors

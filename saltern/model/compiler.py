@@ -2,20 +2,18 @@
 
 Two phases. First every node is drafted: who and where it is, what it publishes and exports.
 Then every node is finished: what it receives merged below its own, references resolved. A node
-is compiled anew when
+goes through both again when
 
-- a file it was made of changed or vanished, or a class that it had looked for in vain exists;
-- it is new, or its file moved;
+- it is new, its file moved, or a file it was made of changed or vanished;
+- a class that it had looked for in vain exists now;
 - an export key that its queries read differs on some node;
-- what its cluster publishes to one of its roles differs.
 
-Everything else, and nothing less, is equal to what a full compile gives: for that to hold, all a
-node depends on must be in its draft.
+and through the second when what its cluster publishes to one of its roles differs. Everything
+else keeps its record. The outcome equals that of a full compile, so all that a node's data
+depends on must be in its row of the state.
 
-The state beside each revision holds it: ``paths`` and ``blobs`` are the file table (what is in
-no node's list is known by its path only); ``lists`` (file numbers in merge order, without the
-node's own file), ``missed``, ``values`` (packed data) and ``asked`` are tables that nodes share;
-``nodes`` maps ids to numbers into them.
+The state lies beside each revision (:class:`_State`): tables, and per node a row of numbers into
+them, so that nodes of one kind share what is equal and the whole is read in milliseconds.
 """
 
 from __future__ import annotations
@@ -23,28 +21,22 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from saltern.errors import ModelError
 from saltern.model import codec
-from saltern.model.cluster import (
-    Draft,
-    Finished,
-    draft,
-    finish,
-    join_published,
-    together,
-    topology,
-)
+from saltern.model.cluster import Draft, draft, finish, join_published, together, topology
 from saltern.model.inventory import Inventory, Merged
+from saltern.model.query import Asked, ExportEntry, ExportIndex
 from saltern.model.store import (
     ENGINE,
     Place,
     Revision,
     RevisionInfo,
     Store,
+    Writer,
     checksum,
     options_hash,
 )
@@ -52,43 +44,104 @@ from saltern.model.store import (
 #: called with (nodes done, nodes to do)
 Progress = Callable[[int, int], None]
 
+#: path -> (size, times and inode, blob id) of files that this process has hashed
 _blobs: dict[str, tuple[tuple[int, int, int, int], str]] = {}
 
 
-@dataclass
-class _Known:
-    """What is kept of a node between the phases and between compiles.
+class _Row(NamedTuple):
+    """A node in the state: numbers into its tables.
 
-    ``publish`` and ``host`` are hashes into the table of values.
+    ``own`` is the node's file, ``files`` a list of the others in merge order, ``missed`` the
+    class names that were looked up in vain, ``asked`` the export keys that its queries read.
     """
 
-    cluster: str
-    environment: str
-    roles: tuple[str, ...]
-    domain: str
-    host: bytes
-    publish: bytes
-    files: tuple[str, ...]
-    missed: tuple[str, ...]
-    asked: frozenset[Any]
-    entry: Any = None
+    cluster: int
+    environment: int
+    domain: int
+    roles: int
+    host: int
+    publish: int
+    exports: int
+    own: int
+    files: int
+    missed: int
+    asked: int
+
+
+class _Table:
+    """A list of distinct values, and the number of each."""
+
+    def __init__(self, items: list[Any] | None = None) -> None:
+        self.items: list[Any] = items or []
+        self._numbers: dict[Hashable, int] | None = None
+
+    def number(self, value: Any) -> int:
+        if self._numbers is None:
+            self._numbers = {_key(item): n for n, item in enumerate(self.items)}
+        number = self._numbers.setdefault(_key(value), len(self.items))
+        if number == len(self.items):
+            self.items.append(value)
+        return number
+
+
+def _key(value: Any) -> Hashable:
+    return tuple(value) if isinstance(value, list) else value
 
 
 @dataclass
-class _Work:
-    """One compile on its way."""
+class _State:
+    """All that an incremental compile must know of the revision before.
 
-    inventory: Inventory
-    files: dict[str, str]
-    known: dict[str, _Known] = field(default_factory=dict)
-    values: dict[bytes, bytes] = field(default_factory=dict)
-    errors: dict[str, ModelError] = field(default_factory=dict)
+    ``words`` are clusters, environments, domains; ``lists`` hold roles, missed class names and
+    file numbers; ``values`` are packed data; ``asked`` lists of key, environment, key … ``blobs``
+    has the blob id of each of ``paths``, empty for one that is no more. ``published`` maps
+    clusters to {role: number of the data in values}.
+    """
 
-    def keep(self, value: Any, where: str) -> bytes:
-        raw = codec.pack(value, where)
-        digest = checksum(raw)
-        self.values[digest] = raw
-        return digest
+    paths: _Table = field(default_factory=_Table)
+    blobs: list[str] = field(default_factory=list)
+    words: _Table = field(default_factory=_Table)
+    lists: _Table = field(default_factory=_Table)
+    values: _Table = field(default_factory=_Table)
+    asked: _Table = field(default_factory=_Table)
+    rows: dict[str, _Row] = field(default_factory=dict)
+    published: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def keep(self, value: Any, where: str) -> int:
+        """Number of a value, packed."""
+        return self.values.number(codec.pack(value, where))
+
+    def value(self, number: int) -> Any:
+        """A value, fresh."""
+        return codec.unpack(self.values.items[number])
+
+    def sources(self) -> dict[str, str]:
+        return {path: blob for path, blob in zip(self.paths.items, self.blobs, strict=True) if blob}
+
+    def packed(self) -> dict[str, Any]:
+        return {
+            "paths": self.paths.items,
+            "blobs": self.blobs,
+            "words": self.words.items,
+            "lists": self.lists.items,
+            "values": self.values.items,
+            "asked": self.asked.items,
+            "rows": {node_id: list(row) for node_id, row in self.rows.items()},
+            "published": self.published,
+        }
+
+    @classmethod
+    def unpacked(cls, raw: Mapping[str, Any]) -> _State:
+        return cls(
+            paths=_Table(list(raw["paths"])),
+            blobs=list(raw["blobs"]),
+            words=_Table(list(raw["words"])),
+            lists=_Table(list(raw["lists"])),
+            values=_Table(list(raw["values"])),
+            asked=_Table(list(raw["asked"])),
+            rows={node_id: _Row(*row) for node_id, row in raw["rows"].items()},
+            published=dict(raw["published"]),
+        )
 
 
 def blob_id(content: bytes) -> str:
@@ -167,122 +220,421 @@ def compile_tree(
     :param revision_id: full commit id, or from :func:`tree_id`
     :param store: where the revision goes
     :param base: a stored revision to take unchanged nodes from; one of another engine or of
-        other options is of no use and ignored
+        other options is of no use and ignored, and so is one that is damaged
     :param sources: path to blob id, where it is known already (:func:`source_ids`)
     :param progress: told how many nodes are done
     :param replace: write the revision also when the store has it
     :raises ModelError: naming every node that does not compile; or the store cannot be written
     """
     start = time.monotonic()
-    files = source_ids(inventory, sources)
     if not inventory.node_files:
         raise ModelError("the model has no nodes", where=str(inventory.path))
+    files = source_ids(inventory, sources)
     with store.writer(revision_id, inventory.options, replace=replace) as writer:
-        work = _Work(inventory, files)
-        merged = _first_phase(work, inventory.nodes())
-        if work.errors:
-            raise together(work.errors)
-        groups = _groups(work.known)
-        published = {}
-        for name, members in groups.items():
-            drafts = [_draft_of(work, node_id) for node_id in members]
-            published[name], conflicts = join_published(drafts) if name else ({}, {})
-            work.errors.update(conflicts)
-        places: dict[str, Place] = {}
-        for done, node_id in enumerate(sorted(work.known), 1):
-            known = work.known[node_id]
-            try:
-                finished = _finish(work, node_id, merged.pop(node_id), published[known.cluster])
-                raw = codec.pack(finished.record, f"node {node_id}")
-            except ModelError as err:
-                work.errors[node_id] = err
-                continue
-            known.asked |= finished.asked
-            places[node_id] = writer.add(raw)
-            if progress is not None:
-                progress(done, len(work.known))
-        if work.errors:
-            raise together(work.errors)
-        topologies = {
-            name: writer.add(
-                codec.pack(
-                    topology(name, [_draft_of(work, node_id) for node_id in members]),
-                    f"topology of cluster {name}",
-                )
-            )
-            for name, members in groups.items()
-            if name
-        }
+        work = _Compile(inventory, files, *_usable(base, inventory, store))
+        work.draft()
+        work.publish()
+        places = work.finish(writer, progress)
+        topologies = work.topologies(writer)
+        state = work.state
+        words = state.words.items
         info = RevisionInfo(
             id=revision_id,
             created=time.time(),
             nodes=len(places),
-            clusters=tuple(sorted(name for name in groups if name)),
+            clusters=tuple(sorted(name for name in work.members if name)),
             commit="" if revision_id.startswith("worktree-") else revision_id,
             engine=ENGINE,
             options=options_hash(inventory.options),
-            base=base.id if base is not None else "",
-            compiled=len(places),
+            base=work.base.id if work.base is not None else "",
+            compiled=len(work.open),
             seconds=round(time.monotonic() - start, 3),
         )
-        return writer.commit(
-            info,
-            {
-                node_id: (known.cluster, known.roles, known.environment, places[node_id])
-                for node_id, known in sorted(work.known.items())
-            },
-            topologies,
-            {"paths": list(files), "blobs": list(files.values())},
+        nodes = {
+            node_id: (
+                words[state.rows[node_id].cluster],
+                state.rows[node_id].roles,
+                words[state.rows[node_id].environment],
+                place,
+            )
+            for node_id, place in places.items()
+        }
+        return writer.commit(info, nodes, state.lists.items, topologies, state.packed())
+
+
+def _usable(
+    base: Revision | None, inventory: Inventory, store: Store
+) -> tuple[Revision | None, _State]:
+    """The base and its state, or nothing and an empty one."""
+    if (
+        base is not None
+        and base.info.engine == ENGINE
+        and base.info.options == options_hash(inventory.options)
+        and store.complete(base)
+    ):
+        try:
+            return base, _State.unpacked(base.state)
+        except ModelError:
+            pass
+    return None, _State()
+
+
+class _Compile:
+    """One compile on its way.
+
+    ``merged`` holds the nodes of the first phase, ``open`` are those of the second.
+    """
+
+    def __init__(
+        self,
+        inventory: Inventory,
+        files: Mapping[str, str],
+        base: Revision | None,
+        old: _State,
+    ) -> None:
+        self.inventory = inventory
+        self.base = base
+        self.old = old
+        self.before = dict(old.rows)
+        self.state = old  # its tables only ever grow: rows that stay, stay right
+        self.merged: dict[str, Merged] = {}
+        self.drafted: frozenset[str] = frozenset()
+        self.open: set[str] = set()
+        self.members: dict[str, list[str]] = {}
+        #: clusters whose topology is that of the base
+        self.same: set[str] = set()
+        self._errors: dict[str, ModelError] = {}
+        self._lists: dict[int, tuple[Any, int]] = {}
+        self._changed = self._take_files(files)
+
+    def _take_files(self, files: Mapping[str, str]) -> set[int]:
+        """Make the file table that of the new tree; return the numbers of what changed."""
+        state = self.state
+        changed = set()
+        for number, path in enumerate(state.paths.items):
+            blob = files.get(path, "")
+            if blob != state.blobs[number]:
+                changed.add(number)
+                state.blobs[number] = blob
+        for path, blob in files.items():
+            if state.paths.number(path) == len(state.blobs):
+                state.blobs.append(blob)
+        return changed
+
+    def draft(self) -> None:
+        """First phase, for the nodes that need it.
+
+        :raises ModelError: naming every node that fails
+        """
+        present = self.inventory.node_files
+        for node_id in self.before.keys() - present.keys():
+            del self.state.rows[node_id]
+        todo = self._touched()
+        entries = {}
+        for node_id in sorted(todo):
+            try:
+                self.merged[node_id] = merged = self.inventory.merged(node_id)
+                entries[node_id] = self._entry(merged)
+            except ModelError as err:
+                self._errors[node_id] = err
+        self._stop()
+        todo |= self._askers(entries)
+        index = ExportIndex(_Entries(self.state, entries))
+        self.inventory = self.inventory.with_exports(index)
+        kept = {
+            node_id: self.state.keep(_shape(entry), f"node {node_id}, exports")
+            for node_id, entry in entries.items()
+        }
+        for node_id in sorted(todo):
+            try:
+                if node_id not in self.merged:
+                    self.merged[node_id] = self.inventory.merged(node_id)
+                one = draft(self.inventory, self.merged[node_id])
+                exports = kept.get(node_id)
+                if exports is None:
+                    exports = self.before[node_id].exports
+                self.state.rows[node_id] = self._row(one, exports)
+            except ModelError as err:
+                self._errors[node_id] = err
+        self._stop()
+        self.drafted = frozenset(todo)
+        self.open = set(todo)
+
+    def _touched(self) -> set[str]:
+        """Nodes that are new, or made of other files than before."""
+        state, changed = self.state, self._changed
+        classes = self.inventory.class_files
+        folder = os.path.basename(self.inventory.options.nodes_path.rstrip("/"))
+        files: dict[int, bool] = {}
+        missed: dict[int, bool] = {}
+        touched = set()
+        for node_id, path in self.inventory.node_files.items():
+            row = self.before.get(node_id)
+            if row is None or row.own in changed:
+                touched.add(node_id)
+                continue
+            other = files.get(row.files)
+            if other is None:
+                other = files[row.files] = not changed.isdisjoint(state.lists.items[row.files])
+            found = missed.get(row.missed)
+            if found is None:
+                names = state.lists.items[row.missed]
+                found = missed[row.missed] = any(name in classes for name in names)
+            if other or found or state.paths.items[row.own] != f"{folder}/{path}":
+                touched.add(node_id)
+        return touched
+
+    def _entry(self, merged: Merged) -> ExportEntry:
+        if not merged.exports:
+            return ExportEntry(merged.environment, {})
+        return self.inventory.export_entry(merged.id)
+
+    def _askers(self, entries: Mapping[str, ExportEntry]) -> set[str]:
+        """Nodes with a query whose answer may be another one now."""
+        rows = self.state.rows
+        if not any(row.asked != self._none for row in rows.values()):
+            return set()
+        new = dict(entries)
+        old = {
+            node_id: _unshape(self.state.value(self.before[node_id].exports))
+            for node_id in (*entries, *(self.before.keys() - self.inventory.node_files.keys()))
+            if node_id in self.before
+        }
+        one, two = ExportIndex(old), ExportIndex(new)
+        differs: dict[int, bool] = {}
+        for number in {row.asked for row in rows.values()}:
+            asked = self._asked_at(number)
+            # packed: 1 and True are equal, and yet not the same
+            differs[number] = any(
+                _fixed(one.seen(what)) != _fixed(two.seen(what)) for what in asked
+            )
+        return {node_id for node_id, row in rows.items() if differs[row.asked]}
+
+    @property
+    def _none(self) -> int:
+        return self.state.asked.number([])
+
+    def _row(self, one: Draft, exports: int) -> _Row:
+        state = self.state
+        where = f"node {one.id}"
+        own = f"{self._nodes}/{self.inventory.node_files[one.id]}"
+        return _Row(
+            cluster=state.words.number(one.cluster),
+            environment=state.words.number(one.environment),
+            domain=state.words.number(one.domain),
+            roles=state.lists.number(list(one.roles)),
+            host=state.keep(one.host, f"{where}, key host"),
+            publish=state.keep(one.publish, f"{where}, key publish"),
+            exports=exports,
+            own=state.paths.number(own),
+            files=state.lists.number(
+                [state.paths.number(path) for path in one.files if path != own]
+            ),
+            missed=state.lists.number(list(one.missed)),
+            asked=self._asked(one.asked),
         )
 
+    @property
+    def _nodes(self) -> str:
+        return os.path.basename(self.inventory.options.nodes_path.rstrip("/"))
 
-def _first_phase(work: _Work, node_ids: Iterable[str]) -> dict[str, Merged]:
-    merged: dict[str, Merged] = {}
-    for node_id in node_ids:
-        try:
-            merged[node_id] = work.inventory.merged(node_id)
-            one = draft(work.inventory, merged[node_id])
-            work.known[node_id] = _Known(
-                cluster=one.cluster,
-                environment=one.environment,
-                roles=one.roles,
-                domain=one.domain,
-                host=work.keep(one.host, f"node {node_id}, key host"),
-                publish=work.keep(one.publish, f"node {node_id}, key publish"),
-                files=one.files,
-                missed=one.missed,
-                asked=one.asked,
+    def _asked(self, asked: frozenset[Asked]) -> int:
+        flat: list[str | None] = []
+        for one in sorted(asked, key=_order):
+            flat += (one.key, one.environment)
+        return self.state.asked.number(flat)
+
+    def _asked_at(self, number: int) -> frozenset[Asked]:
+        flat = self.state.asked.items[number]
+        return frozenset(map(Asked, flat[::2], flat[1::2]))
+
+    def publish(self) -> None:
+        """Between the phases: join what is published, open who receives something else.
+
+        :raises ModelError: naming every node that publishes what contradicts another
+        """
+        rows, state = self.state.rows, self.state
+        members: dict[int, list[str]] = {}
+        for node_id in sorted(rows):
+            members.setdefault(rows[node_id].cluster, []).append(node_id)
+        moved: set[int] = set()
+        restated: set[int] = set()
+        for node_id in (*self.drafted, *(self.before.keys() - rows.keys())):
+            old, new = self.before.get(node_id), rows.get(node_id)
+            both = {row.cluster for row in (old, new) if row is not None}
+            if old is None or new is None or old.cluster != new.cluster:
+                moved |= both
+                restated |= both
+                continue
+            if old.publish != new.publish:
+                restated |= both
+            if (old.host, old.domain, old.roles) != (new.host, new.domain, new.roles):
+                moved |= both
+        published = {}
+        for number, node_ids in members.items():
+            name = state.words.items[number]
+            self.members[name] = node_ids
+            if number not in moved and name in state.published:
+                self.same.add(name)
+            if not name:
+                continue
+            if number not in restated and name in state.published:
+                published[name] = state.published[name]
+                continue
+            published[name] = self._join(name, node_ids)
+            before = state.published.get(name, {})
+            other = {
+                role
+                for role in before.keys() | published[name].keys()
+                if before.get(role) != published[name].get(role)
+            }
+            self.open.update(
+                node_id
+                for node_id in node_ids
+                if not other.isdisjoint(state.lists.items[rows[node_id].roles])
             )
-        except ModelError as err:
-            work.errors[node_id] = err
-    return merged
+        state.published = published
+        self._stop()
+
+    def _join(self, name: str, node_ids: list[str]) -> dict[str, int]:
+        state = self.state
+        shared: dict[int, Any] = {}
+        given = []
+        for node_id in node_ids:
+            number = state.rows[node_id].publish
+            if number not in shared:
+                shared[number] = state.value(number)
+            given.append((node_id, shared[number]))
+        joined, conflicts = join_published(given)
+        self._errors.update(conflicts)
+        return {
+            role: state.keep(data, f"cluster {name}, published to {role}")
+            for role, data in joined.items()
+        }
+
+    def finish(self, writer: Writer, progress: Progress | None) -> dict[str, Place]:
+        """Second phase; returns where each node's record is, sorted by node id.
+
+        :raises ModelError: naming every node that fails
+        """
+        state = self.state
+        received: dict[int, Any] = {}
+        places: dict[str, Place] = {}
+        done = 0
+        for node_id in sorted(state.rows):
+            if self.base is not None and node_id not in self.open:
+                places[node_id] = self.base.place(node_id)
+                continue
+            done += 1
+            row = state.rows[node_id]
+            numbers = state.published.get(state.words.items[row.cluster], {})
+            published = {}
+            for role in state.lists.items[row.roles]:
+                number = numbers.get(role)
+                if number is not None:
+                    if number not in received:
+                        received[number] = state.value(number)
+                    published[role] = received[number]
+            try:
+                merged = self.merged.pop(node_id, None) or self.inventory.merged(node_id)
+                one = self._draft_of(node_id, row)
+                finished = finish(self.inventory, merged, one, published)
+                raw = codec.pack(finished.record, f"node {node_id}")
+            except ModelError as err:
+                self._errors[node_id] = err
+                continue
+            state.rows[node_id] = row._replace(asked=self._asked(one.asked | finished.asked))
+            places[node_id] = self._put(writer, node_id, raw)
+            if progress is not None:
+                progress(done, len(self.open))
+        self._stop()
+        return places
+
+    def _put(self, writer: Writer, node_id: str, raw: bytes) -> Place:
+        if self.base is not None and node_id in self.before:
+            place = self.base.place(node_id)
+            if place[3] == checksum(raw):
+                return place
+        return writer.add(raw)
+
+    def _draft_of(self, node_id: str, row: _Row) -> Draft:
+        """The draft of a node that went through the first phase, without what it publishes."""
+        state = self.state
+        paths = state.paths.items
+        return Draft(
+            id=node_id,
+            cluster=state.words.items[row.cluster],
+            environment=state.words.items[row.environment],
+            roles=tuple(state.lists.items[row.roles]),
+            host=state.value(row.host),
+            domain=state.words.items[row.domain],
+            publish={},
+            files=(*(paths[n] for n in state.lists.items[row.files]), paths[row.own]),
+            missed=tuple(state.lists.items[row.missed]),
+            asked=self._asked_at(row.asked),
+        )
+
+    def topologies(self, writer: Writer) -> dict[str, Place]:
+        """Write who is where in each cluster; what did not change stays where it is."""
+        places: dict[str, Place] = {}
+        for name, node_ids in self.members.items():
+            if not name:
+                continue
+            place = None
+            if self.base is not None and name in self.same:
+                place = self.base.topology_place(name)
+            if place is None:
+                rows = self.state.rows
+                drafts = (self._draft_of(node_id, rows[node_id]) for node_id in node_ids)
+                data = topology(name, drafts)
+                place = writer.add(codec.pack(data, f"topology of cluster {name}"))
+            places[name] = place
+        return places
+
+    def _stop(self) -> None:
+        if self._errors:
+            raise together(self._errors)
 
 
-def _draft_of(work: _Work, node_id: str) -> Draft:
-    known = work.known[node_id]
-    return Draft(
-        id=node_id,
-        cluster=known.cluster,
-        environment=known.environment,
-        roles=known.roles,
-        host=codec.unpack(work.values[known.host]),
-        domain=known.domain,
-        publish=codec.unpack(work.values[known.publish]),
-        files=known.files,
-        missed=known.missed,
-        asked=known.asked,
+class _Entries(Mapping[str, ExportEntry]):
+    """What all nodes export: of this compile, else as the state has it."""
+
+    def __init__(self, state: _State, entries: Mapping[str, ExportEntry]) -> None:
+        self._state = state
+        self._entries = entries
+        self._rows = {**dict.fromkeys(entries), **state.rows}
+        self._known: dict[int, ExportEntry] = {}
+
+    def __getitem__(self, node_id: str) -> ExportEntry:
+        if node_id in self._entries:
+            return self._entries[node_id]
+        number = self._state.rows[node_id].exports
+        if number not in self._known:
+            self._known[number] = _unshape(self._state.value(number))
+        return self._known[number]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
+def _shape(entry: ExportEntry) -> list[Any]:
+    faults = [[list(path), sentence] for path, sentence in entry.faults]
+    return [entry.environment, entry.exports, entry.error, faults]
+
+
+def _unshape(data: list[Any]) -> ExportEntry:
+    environment, exports, error, faults = data
+    return ExportEntry(
+        environment, exports, error, tuple((tuple(path), sentence) for path, sentence in faults)
     )
 
 
-def _finish(
-    work: _Work, node_id: str, merged: Merged, published: Mapping[str, dict[str, Any]]
-) -> Finished:
-    return finish(work.inventory, merged, _draft_of(work, node_id), published)
+def _fixed(seen: list[tuple[str, Any]]) -> bytes:
+    return codec.pack(seen, "exports")
 
 
-def _groups(known: Mapping[str, _Known]) -> dict[str, list[str]]:
-    """Cluster to its nodes."""
-    found: dict[str, list[str]] = {}
-    for node_id in sorted(known):
-        found.setdefault(known[node_id].cluster, []).append(node_id)
-    return found
+def _order(asked: Asked) -> tuple[str, str]:
+    return asked.key, asked.environment or ""

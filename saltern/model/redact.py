@@ -111,7 +111,10 @@ def write_only(data: Any, schema: Mapping[str, Any]) -> Iterator[tuple[KeyPath, 
 
 
 def marked(pillar: Mapping[str, Any], roles: Iterable[str], schemas: Schemas) -> frozenset[KeyPath]:
-    """Return the key paths of a pillar that the schemas of its roles mark ``writeOnly``."""
+    """Return the key paths of a pillar that the schemas of its roles mark ``writeOnly``.
+
+    For :func:`masked`: numbers are ``*``, since a list's items move.
+    """
     found: set[KeyPath] = set()
     for role in roles:
         schema = schemas(role)
@@ -120,7 +123,7 @@ def marked(pillar: Mapping[str, Any], roles: Iterable[str], schemas: Schemas) ->
         for name in own:
             data = data.get(name) if isinstance(data, Mapping) else None
         if schema is not None and data is not None:
-            found |= {(*own, *path) for path, _ in write_only(data, schema)}
+            found |= {_anywhere((*own, *path)) for path, _ in write_only(data, schema)}
     return frozenset(found)
 
 
@@ -190,9 +193,13 @@ def _masked(data: Any, key: bytes, path: KeyPath, known: frozenset[KeyPath], ins
         ]
     if data is None or isinstance(data, bool) or data == "":
         return data
-    if inside or path in known or (path and is_secret_name(path[-1])):
+    if inside or _anywhere(path) in known or (path and is_secret_name(path[-1])):
         return data if is_hash(data) else redact(data, key)
     return text(data, key) if isinstance(data, str) else data
+
+
+def _anywhere(path: KeyPath) -> KeyPath:
+    return tuple("*" if part.isdigit() else part for part in path)
 
 
 def _write_only(

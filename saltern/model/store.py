@@ -25,7 +25,7 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -150,8 +150,9 @@ class Revision:
     @property
     def sources(self) -> Mapping[str, str]:
         """Path of every class and node file to the git blob id of its content."""
-        state = self.state
-        return dict(zip(state["paths"], state["blobs"], strict=True))
+        pairs = zip(self.state["paths"], self.state["blobs"], strict=True)
+        # a path without a blob id is one that is no more
+        return {path: blob for path, blob in pairs if blob}
 
     @property
     def state(self) -> dict[str, Any]:
@@ -437,7 +438,7 @@ class Store:
         """The folder of a revision that this engine may serve."""
         top = self.path / "revisions" / id
         if options is not None:
-            folder = top / f"{ENGINE}-{options_hash(options)}"
+            folder = self.folder(id, options_hash(options))
             if folder.is_dir():
                 return folder
         found = os.listdir(top) if top.is_dir() else []
@@ -452,6 +453,14 @@ class Store:
                 cure=f"Run `saltern model compile {_ref(id)}`",
             )
         return max((top / name for name in own), key=_age)
+
+    def folder(self, id: str, options: str) -> Path:
+        """Return where a revision of this engine lies.
+
+        :param id: full revision id
+        :param options: hash of its options
+        """
+        return self.path / "revisions" / id / f"{ENGINE}-{options}"
 
     def _load(self, folder: Path) -> Revision:
         info, hashes = _manifest(folder)
@@ -585,28 +594,32 @@ class Writer:
     def commit(
         self,
         info: RevisionInfo,
-        nodes: Mapping[str, tuple[str, tuple[str, ...], str, Place]],
+        nodes: Mapping[str, tuple[str, int, str, Place]],
+        lists: Sequence[Sequence[str]],
         topologies: Mapping[str, Place],
         state: Mapping[str, Any],
     ) -> Revision:
         """Put the revision in its place.
 
         :param info: for the manifest; engine and options are filled in
-        :param nodes: node id to (cluster, roles, environment, place of its record)
+        :param nodes: node id to (cluster, number of its roles in ``lists``, environment, place
+            of its record)
+        :param lists: role names
         :param topologies: cluster to place of its topology
         :param state: for the next incremental compile
         :returns: the revision, open; that of another process when it was quicker
         :raises ModelError: it cannot be written, or a pack that it shares is gone
         """
         try:
-            return self._commit(info, nodes, topologies, state)
+            return self._commit(info, nodes, lists, topologies, state)
         except OSError as err:
             raise self._failed(err) from None
 
     def _commit(
         self,
         info: RevisionInfo,
-        nodes: Mapping[str, tuple[str, tuple[str, ...], str, Place]],
+        nodes: Mapping[str, tuple[str, int, str, Place]],
+        lists: Sequence[Sequence[str]],
         topologies: Mapping[str, Place],
         state: Mapping[str, Any],
     ) -> Revision:
@@ -615,7 +628,7 @@ class Writer:
         own = self._close_pack()
         packs: dict[str, int] = {}
         clusters: dict[str, int] = {}
-        roles: dict[tuple[str, ...], int] = {}
+        roles: dict[int, int] = {}
         environments: dict[str, int] = {}
 
         def placed(place: Place) -> list[Any]:
@@ -636,7 +649,7 @@ class Writer:
             "topologies": {name: placed(place) for name, place in topologies.items()},
             "nodes": entries,
             "clusters": list(clusters),
-            "roles": list(map(list, roles)),
+            "roles": [list(lists[number]) for number in roles],
             "environments": list(environments),
             "packs": [[name, os.stat(store.pack_path(name)).st_size] for name in packs],
         }
@@ -652,13 +665,18 @@ class Writer:
         manifest["hashes"] = hashes
         _write(folder / "manifest.json", json.dumps(manifest, indent=2).encode() + b"\n")
         _sync(folder)
-        return self._place(folder)
+        target = self._place(folder)
+        if target is None:
+            return store._load(store.folder(self.id, self.options))
+        return Revision(store, target, _info(manifest), index, hashes["state"])
 
-    def _place(self, folder: Path) -> Revision:
+    def _place(self, folder: Path) -> Path | None:
+        """Move a written revision to its place; None when another process was quicker."""
         store = self.store
         parent = store.path / "revisions" / self.id
         _make_directory(parent)
-        target = parent / f"{ENGINE}-{self.options}"
+        target = store.folder(self.id, self.options)
+        placed: Path | None = target
         if self._replace or not self._whole(target):
             with contextlib.suppress(FileNotFoundError):
                 os.rename(target, self._folder / "replaced")
@@ -668,9 +686,10 @@ class Writer:
             # another process was quicker; what it wrote is whole, and the same
             if not target.is_dir():
                 raise
+            placed = None
         _sync(parent)
         _sync(parent.parent)
-        return store._load(target)
+        return placed
 
     def _whole(self, folder: Path) -> bool:
         """Whether a revision of this id is there already and none of its files is damaged."""
@@ -774,21 +793,24 @@ def _manifest(folder: Path) -> tuple[RevisionInfo, dict[str, str]]:
     try:
         data = json.loads((folder / "manifest.json").read_bytes())
         hashes = data["hashes"]
-        info = RevisionInfo(
-            id=str(data["id"]),
-            created=float(data["created"]),
-            nodes=int(data["nodes"]),
-            clusters=tuple(data["clusters"]),
-            commit=str(data["commit"]),
-            engine=str(data["engine"]),
-            options=str(data["options"]),
-            base=str(data["base"]),
-            compiled=int(data["compiled"]),
-            seconds=float(data["seconds"]),
-        )
-        return info, {"index": str(hashes["index"]), "state": str(hashes["state"])}
+        return _info(data), {"index": str(hashes["index"]), "state": str(hashes["state"])}
     except (OSError, ValueError, KeyError, TypeError):
         raise _damaged("manifest", id) from None
+
+
+def _info(data: Mapping[str, Any]) -> RevisionInfo:
+    return RevisionInfo(
+        id=str(data["id"]),
+        created=float(data["created"]),
+        nodes=int(data["nodes"]),
+        clusters=tuple(data["clusters"]),
+        commit=str(data["commit"]),
+        engine=str(data["engine"]),
+        options=str(data["options"]),
+        base=str(data["base"]),
+        compiled=int(data["compiled"]),
+        seconds=float(data["seconds"]),
+    )
 
 
 def _load(path: Path, digest: str, id: str) -> dict[str, Any]:

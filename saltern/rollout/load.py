@@ -1,53 +1,118 @@
-"""From a model on disk to the plan of one cluster."""
+"""From a model to the plan of one cluster."""
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from saltern.errors import PreflightError
 from saltern.model import Inventory
 from saltern.model.cluster import CompiledNode, compile_cluster
+from saltern.model.store import Revision
 from saltern.rollout.stages import StagePlan, make_plan
 
+#: classes below it are roles
+SERVICE = "service"
 
-def load_plan(model: Path, cluster: str, options: Mapping[str, Any] | None = None) -> StagePlan:
-    """Compile a cluster and make its plan.
 
-    :param model: directory of the model (``classes``, ``nodes``)
-    :param cluster: name of the cluster
+class Source(Protocol):
+    """Where compiled nodes come from."""
+
+    def nodes(self, cluster: str) -> dict[str, CompiledNode]:
+        """Return the nodes of a cluster by id.
+
+        :raises ModelError: there is no such cluster, or it cannot be compiled or read
+        """
+
+    def roles(self) -> set[str]:
+        """Return every ``service.role`` that has a service class."""
+
+
+class TreeSource:
+    """A model tree, compiled as it is.
+
+    :param path: directory with ``classes`` and ``nodes``
     :param options: settings of the merge engine
+    """
+
+    def __init__(self, path: Path, options: Mapping[str, Any] | None = None) -> None:
+        self.path = path
+        self.options = dict(options or {})
+
+    @cached_property
+    def inventory(self) -> Inventory:
+        """The tree, read when it is first asked for.
+
+        :raises ModelError: it cannot be read
+        """
+        return Inventory(self.path, **self.options)
+
+    def nodes(self, cluster: str) -> dict[str, CompiledNode]:
+        """As in :class:`Source`."""
+        return compile_cluster(self.inventory, cluster)
+
+    def roles(self) -> set[str]:
+        """As in :class:`Source`."""
+        prefix = f"{SERVICE}."
+        names = self.inventory.class_files
+        return {name.removeprefix(prefix) for name in names if name.startswith(prefix)}
+
+
+class RevisionSource:
+    """A compiled revision.
+
+    :param revision: open in the store
+    """
+
+    def __init__(self, revision: Revision) -> None:
+        self.revision = revision
+
+    def nodes(self, cluster: str) -> dict[str, CompiledNode]:
+        """As in :class:`Source`."""
+        found = {name: self.revision.node(name) for name in self.revision.nodes(cluster)}
+        if not found:
+            raise PreflightError(
+                f"no node belongs to cluster {cluster}",
+                where=f"revision {self.revision.id[:12]}",
+                cure=f"Run `saltern model nodes --cluster {cluster}` and commit",
+            )
+        return found
+
+    def roles(self) -> set[str]:
+        """As in :class:`Source`."""
+        prefix = f"classes/{SERVICE}/"
+        found = set()
+        for path in self.revision.sources:
+            if path.startswith(prefix):
+                below = posixpath.splitext(path.removeprefix(prefix))[0]
+                found.add(below.removesuffix("/init").replace("/", "."))
+        return found
+
+
+def load_plan(source: Source, cluster: str) -> StagePlan:
+    """Make the plan of a cluster; a role exists when it has a service class.
+
+    :param source: where the nodes come from
+    :param cluster: name of the cluster
     :raises ModelError: the model does not compile, or the roles' lifecycles do not fit
     """
-    inventory = Inventory(model, **(options or {}))
-    return plan_of(inventory, cluster, compile_cluster(inventory, cluster))
+    return make_plan(cluster, source.nodes(cluster), source.roles())
 
 
-def plan_of(inventory: Inventory, cluster: str, nodes: Mapping[str, CompiledNode]) -> StagePlan:
-    """Make the plan of a compiled cluster; a role exists when it has a service class.
+def load_members(source: Source, cluster: str, role: str) -> list[str]:
+    """List the nodes of a cluster that carry a role.
 
-    :param inventory: the model tree
+    :param source: where the nodes come from
     :param cluster: name of the cluster
-    :param nodes: its compiled nodes
-    :raises ModelError: the roles' lifecycles do not fit
-    """
-    prefix = "service."
-    known = {name.removeprefix(prefix) for name in inventory.class_files if name.startswith(prefix)}
-    return make_plan(cluster, nodes, known)
-
-
-def load_members(
-    model: Path, cluster: str, role: str, options: Mapping[str, Any] | None = None
-) -> list[str]:
-    """Compile a cluster and list the nodes that carry a role.
-
     :param role: ``service.role``
     :returns: node ids, sorted; never empty
     :raises ModelError: the model does not compile
     :raises PreflightError: no node carries the role
     """
-    nodes = compile_cluster(Inventory(model, **(options or {})), cluster)
+    nodes = source.nodes(cluster)
     found = sorted(name for name, node in nodes.items() if role in node.applications)
     if not found:
         raise PreflightError(

@@ -10,8 +10,8 @@ from typing import Any
 from saltern.digest import sha256_of
 from saltern.errors import ModelError, PreflightError
 from saltern.model import Inventory, lint
-from saltern.model.cluster import CompiledNode, compile_cluster
-from saltern.rollout.load import plan_of
+from saltern.model.cluster import CompiledNode
+from saltern.rollout.load import Source, load_plan
 from saltern.rollout.ports import Bus, Call, Clock, Return
 from saltern.rollout.run import ASK_AFTER
 
@@ -24,23 +24,29 @@ CLOCK_SKEW = 5.0
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def check_site(model: Path, cluster: str, options: Mapping[str, Any], artifacts: Path) -> list[str]:
+def check_site(
+    source: Source,
+    inventory: Inventory,
+    cluster: str,
+    artifacts: Path,
+    formulas: Path | None = None,
+) -> list[str]:
     """Look at what is on the master: the model is sound, the artifacts it pins are there.
 
-    :param model: directory of the model
+    :param source: the compiled nodes, from the same model as
+    :param inventory: the model tree
     :param cluster: name of the cluster
-    :param options: settings of the merge engine
     :param artifacts: directory that the deployment node serves artifacts from
+    :param formulas: as for :func:`saltern.model.lint.check`
     :returns: findings, one sentence each; empty when all is well
     """
     try:
-        inventory = Inventory(model, **options)
-        findings = [str(finding) for finding in lint.check(inventory, cluster)]
+        findings = [str(finding) for finding in lint.check(inventory, cluster, formulas)]
         if findings:
             return findings
-        nodes = compile_cluster(inventory, cluster)
-        plan_of(inventory, cluster, nodes)
-    except ModelError as err:
+        load_plan(source, cluster)
+        nodes = source.nodes(cluster)
+    except (ModelError, PreflightError) as err:
         return [str(err)]
     return check_artifacts(nodes, artifacts)
 

@@ -12,6 +12,7 @@ from saltern.cli.lazy import LazyGroup
 #: command -> ("module:attribute", one-line help)
 COMMANDS = {
     "compile": ("saltern.cli.model.store:compile_", "Compile a revision into the store."),
+    "diff": ("saltern.cli.model.compare:diff", "Compare what nodes are served at two revisions."),
     "gc": ("saltern.cli.model.store:gc", "Remove old revisions from the store."),
     "revisions": ("saltern.cli.model.store:revisions", "List the compiled revisions."),
     "graph": ("saltern.cli.model.graph:graph", "Draw the classes of a node."),

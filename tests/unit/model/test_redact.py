@@ -85,6 +85,13 @@ def test_a_part_is_masked_like_the_whole() -> None:
     assert whole["workers"] == 4
 
 
+def test_an_item_of_a_list_is_secret_at_any_place() -> None:
+    pillar = {"shop": {"server": {"users": [{"name": "a"}, {"pin": 271828}]}}}
+    known = redact.marked(pillar, ["shop.server"], schemas)
+    shown = redact.masked([{"pin": 271828}], KEY, ("shop", "server", "users"), known)
+    assert redact.is_hash(shown[0]["pin"])
+
+
 def test_masking_twice_changes_nothing() -> None:
     data = {"password": "a", "url": "amqp://u:p@h", "text": PGP.format("b")}
     once = redact.masked(data, KEY)
