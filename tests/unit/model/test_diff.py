@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from saltern.model.diff import Change, Difference, Snapshot, compare, difference
 from saltern.model.nodeset import fold, told
 from tests.model.trees import write_tree
 from tests.support.commits import commit
+from tests.unit.model.conftest import files
 
 KEY = b"0123456789abcdef"
 PGP = "-----BEGIN PGP MESSAGE-----\n\nwcBM{}\n-----END PGP MESSAGE-----"
@@ -318,10 +319,11 @@ def test_a_compiled_cluster_with_itself_changed(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def repo(tree: Path) -> Path:
+def repo(tree: Callable[[dict[str, Any]], Path]) -> Path:
     """The small cluster, committed."""
-    commit(tree, "first")
-    return tree
+    top = tree(files())
+    commit(top, "first")
+    return top
 
 
 def run(repo: Path, *arguments: str) -> Result:
@@ -347,14 +349,15 @@ def test_the_command(repo: Path) -> None:
 
 
 def test_hashes_of_two_runs_compare_with_a_key(repo: Path, tmp_path: Path) -> None:
-    path = repo / "classes/cluster/c1/secrets.yml"
-    path.write_text(path.read_text().replace("web_db", "other"), encoding="utf-8")
-    path.write_text(path.read_text().replace("other: ", "web_db: "), encoding="utf-8")
+    content = files()
+    content["classes/cluster/c1/secrets.yml"]["parameters"]["_secret"]["web_db"] = PGP.format("new")
+    write_tree(repo, content)
     key = tmp_path / "key"
     key.write_bytes(KEY)
     first, second = run(repo, "--key", str(key)).output, run(repo, "--key", str(key)).output
-    assert "web:server:url  ciphertext changed" in first or "secret:" in first
+    assert "db:server:database:web:password  ciphertext changed (secret:" in first
     assert first == second
+    assert first != run(repo).output  # another key
     assert "PGP" not in first
 
 
