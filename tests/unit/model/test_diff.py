@@ -17,6 +17,7 @@ from saltern.model.cluster import CompiledNode, compile_cluster
 from saltern.model.diff import Change, Difference, Snapshot, compare, differences, role_of
 from saltern.model.nodeset import fold, told
 from tests.model.trees import write_tree
+from tests.support import TREE
 from tests.support.commits import commit
 from tests.unit.model.conftest import files
 
@@ -365,3 +366,9 @@ def test_a_ref_that_is_none(repo: Path) -> None:
     found = run(repo, "nowhere")
     assert isinstance(found.exception, ModelError)
     assert "nowhere is no commit of the model" in str(found.exception)
+
+
+@pytest.mark.parametrize("top", [TREE, TREE / "tests", Path("nowhere"), str, None])
+def test_the_helper_never_commits_this_checkout(top: Any) -> None:
+    with pytest.raises(AssertionError, match="is no directory of a test"):
+        commit(top, "never")
