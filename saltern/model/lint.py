@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ LAYERS = _rules.LAYERS
 
 #: faults of these rules mean that there is nothing sound to check
 _BROKEN = ("compile", "class-readable")
+_CHAIN = re.compile(r" \([^)]*\)")
 
 
 @dataclass(frozen=True)
@@ -202,26 +204,21 @@ def _findings(rule: Rule, faults: Iterable[Fault]) -> Iterator[Finding]:
 
 
 def _grouped(findings: Iterable[Finding]) -> list[Finding]:
-    """The same fault on several nodes is told once, and a line once by each rule."""
-    groups: dict[tuple[str, str, str], Finding] = {}
-    placed: set[tuple[str, str, int]] = set()
+    """The same fault on several nodes is told once, whichever classes led to it."""
+    groups: dict[tuple[str, ...], Finding] = {}
     broken: set[str] = set()
     for finding in findings:
-        key = (finding.rule, finding.sentence, finding.place)
-        known = groups.get(key)
-        line = (finding.rule, finding.file, finding.line)
-        if known is not None:
-            nodes = tuple(dict.fromkeys((*known.nodes, *finding.nodes)))
-            groups[key] = replace(known, nodes=nodes)
-        elif finding.rule in _BROKEN and finding.sentence in broken:
+        if finding.rule == "compile" and finding.sentence in broken:
             continue  # the class that cannot be read is why the node does not compile
-        elif finding.rule == "plaintext-secret" and finding.line and line in placed:
-            continue  # name, schema and content may all give it away
-        else:
-            groups[key] = finding
-            placed.add(line)
-            if finding.rule == "class-readable":
-                broken.add(finding.sentence)
+        if finding.rule == "class-readable":
+            broken.add(finding.sentence)
+        place = _CHAIN.sub("", finding.place)
+        # name, schema and content may all give a secret away
+        what = "" if finding.rule == "plaintext-secret" else finding.sentence
+        key = (finding.rule, what, place)
+        known = groups.setdefault(key, finding)
+        nodes = tuple(dict.fromkeys((*known.nodes, *finding.nodes)))
+        groups[key] = replace(known, nodes=nodes)
     order = {ERROR: 0, WARNING: 1}
     return sorted(
         groups.values(), key=lambda f: (order[f.severity], f.file, f.line, f.rule, f.sentence)

@@ -466,10 +466,10 @@ def order(cluster: Cluster) -> Iterator[Fault]:
             if not cluster.is_known(other):
                 sentence = f"lifecycle:{role}:after names the unknown role {other}"
                 yield Fault(sentence, (), place)
-            elif other in entries and _stage(entries[other][1]) > _stage(entry):
+            elif other in entries and 0 <= _stage(entry) < _stage(entries[other][1]):
                 yield Fault(
                     f"lifecycle:{role}:after names {other}, whose stage "
-                    f"{entries[other][1]['stage']} is later than {entry['stage']}",
+                    f"{entries[other][1].get('stage')} is later than {entry.get('stage')}",
                     (),
                     place,
                 )
@@ -483,7 +483,7 @@ def order(cluster: Cluster) -> Iterator[Fault]:
 
 def _stage(entry: Mapping[str, Any]) -> int:
     stage = entry.get("stage")
-    return STAGES.index(stage) if stage in STAGES else 0
+    return STAGES.index(stage) if stage in STAGES else -1
 
 
 @rule(
