@@ -77,17 +77,21 @@ class Serving:
             if value is None:
                 continue
             if not isinstance(value, str) or not value:
-                raise PreflightError(f"{name} must be a text", where="saltern_model")
+                raise PreflightError(
+                    f"{name} must be a text", where="saltern_model", cure="Write it in quotes"
+                )
             texts[name] = value
         built = cls(**texts, options=options)
+        fault, cure = "", ""
         if built.on_error not in (RAISE, DENY):
-            raise PreflightError(
-                f"on_error must be raise or deny, not {built.on_error!r}", where="saltern_model"
-            )
-        if bool(built.store) != bool(built.journal):
-            raise PreflightError("store and journal are set together", where="saltern_model")
-        if bool(built.store) == bool(built.path):
-            raise PreflightError("set either store and journal, or path", where="saltern_model")
+            fault, cure = f"on_error cannot be {built.on_error!r}", "Set it to raise or deny"
+        elif bool(built.store) != bool(built.journal):
+            fault, cure = "store and journal go together", "Set both of them"
+        elif bool(built.store) == bool(built.path):
+            fault = "it has both a store and a path" if built.path else "it has nothing to serve"
+            cure = "Set either store and journal, or path"
+        if fault:
+            raise PreflightError(fault, where="saltern_model", cure=cure)
         Options.build(options)
         return built
 

@@ -1,0 +1,214 @@
+"""Whether a master is fit to serve the model: asked before it starts, one sentence per fault."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from saltern.adapters import sitekey
+from saltern.adapters.gpg import Gpg
+from saltern.adapters.journal import Journal
+from saltern.adapters.master import Site
+from saltern.adapters.modelsite import PLUGIN, ModelSite, pillar_settings
+from saltern.adapters.serving import Serving
+from saltern.errors import PreflightError, SalternError
+
+_CONFIG = "master configuration"
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """Read a master's configuration as Salt does, its fragments included.
+
+    :param directory: such as ``/etc/salt``
+    :raises PreflightError: there is no configuration
+    """
+    import salt.config
+
+    if not (directory / "master").exists() and not (directory / "master.d").is_dir():
+        raise PreflightError(
+            "there is no configuration of a Salt master",
+            where=str(directory),
+            cure="Name its directory with --config",
+        )
+    return dict(salt.config.master_config(str(directory / "master")))
+
+
+def faults(opts: Mapping[str, Any]) -> list[str]:
+    """Return what keeps a master from serving the model as it should, one sentence each.
+
+    :param opts: the master's options
+    """
+    found: list[str] = []
+    for check in (_cache, _settings, _tops, _places, _secrets):
+        try:
+            found += check(opts)
+        except SalternError as err:
+            found.append(str(err))
+    return list(dict.fromkeys(found))
+
+
+def notes(opts: Mapping[str, Any]) -> list[str]:
+    """Return what a working master should be told: revisions in use that it cannot serve.
+
+    :param opts: the master's options
+    """
+    site = Site.of(opts, any_cluster=True)
+    if not site.journal:
+        return []
+    model = ModelSite(site)
+    return [
+        f"revision {revision[:12]} is in use and cannot be served:"
+        f" run `salt-run model.compile {revision} full=True`."
+        for revision in sorted(model.journal.in_use())
+        if not model.store.has(revision, options=model.options)
+    ]
+
+
+def _cache(opts: Mapping[str, Any]) -> Iterator[str]:
+    if opts.get("pillar_cache"):
+        yield str(
+            PreflightError(
+                "pillar_cache keeps pillars, their secrets and their errors until they expire",
+                where=f"{_CONFIG}, pillar_cache: {opts['pillar_cache']}",
+                cure="Remove it, or set it to False",
+            )
+        )
+
+
+def _settings(opts: Mapping[str, Any]) -> Iterator[str]:
+    """The ext_pillar and the ``saltern`` block say the same."""
+    site = Site.of(opts, any_cluster=True)
+    settings = pillar_settings(opts)
+    serving = Serving.build(settings)
+    if bool(site.journal) != bool(serving.journal):
+        has, misses = (
+            ("the saltern block", f"ext_pillar {PLUGIN}")
+            if site.journal
+            else (f"ext_pillar {PLUGIN}", "the saltern block")
+        )
+        yield _differ(f"{has} names a journal and {misses} none")
+        return
+    pairs = {
+        "journal": (site.journal, serving.journal),
+        "store": (str(site.store), serving.store),
+    }
+    if not site.journal:
+        pairs = {"model": (str(site.model), serving.path)}
+    elif site.site_key or serving.site_key:
+        pairs["site_key"] = (site.site_key, serving.site_key)
+    for name, (here, there) in pairs.items():
+        if here != there:
+            yield _differ(f"saltern:{name} and the ext_pillar's differ")
+    if dict(site.options) != dict(serving.options):
+        yield _differ("saltern:options and the options of the ext_pillar differ")
+
+
+def _tops(opts: Mapping[str, Any]) -> Iterator[str]:
+    """master_tops asks the same model as the ext_pillar."""
+    tops = opts.get("master_tops")
+    block = tops.get(PLUGIN) if isinstance(tops, Mapping) else None
+    if not isinstance(block, Mapping):
+        yield str(
+            PreflightError(
+                f"master_tops has no {PLUGIN}, so no minion has a top file",
+                where=_CONFIG,
+                cure="Install etc/master.d/20-saltern-model.conf",
+            )
+        )
+        return
+    top, pillar = Serving.build(block), Serving.build(pillar_settings(opts))
+    for name in ("store", "journal", "path", "options"):
+        if getattr(top, name) != getattr(pillar, name):
+            yield _differ(f"master_tops and ext_pillar have another {name}")
+    if top.journal and top.key_file() != pillar.key_file():
+        yield _differ("master_tops and ext_pillar have another site_key")
+
+
+def _differ(sentence: str) -> str:
+    return str(PreflightError(sentence, where=_CONFIG, cure="Write the same value in both places"))
+
+
+def _places(opts: Mapping[str, Any]) -> Iterator[str]:
+    """Store, journal and key are there, and the master's user can use them."""
+    site = Site.of(opts, any_cluster=True)
+    if not site.journal:
+        return
+    model = ModelSite(site)
+    may = _access(str(opts.get("user") or "root"))
+    cure = "Run `saltern master prepare` as the master's user"
+    store = Path(site.store)
+    if not store.is_dir():
+        yield str(PreflightError("the store does not exist", where=str(store), cure=cure))
+    elif not may(store, os.R_OK | os.W_OK | os.X_OK):
+        yield _unwritable("the store", store, opts)
+    path = model.journal.path
+    # SQLite writes beside its file, also to read
+    if (
+        path is not None
+        and path.exists()
+        and not (may(path, os.R_OK | os.W_OK) and may(path.parent, os.R_OK | os.W_OK | os.X_OK))
+    ):
+        yield _unwritable("the journal", path, opts)
+    else:
+        # opened anew: the process's own connection has been looked at before
+        Journal(site.journal).deployed()
+    sitekey.read(Serving.build(pillar_settings(opts)).key_file())
+
+
+def _unwritable(what: str, path: Path, opts: Mapping[str, Any]) -> str:
+    user = opts.get("user") or "root"
+    return str(
+        PreflightError(
+            f"the master's user {user} cannot write {what}",
+            where=str(path),
+            cure=f"chown -R {user} {path}",
+        )
+    )
+
+
+def _access(user: str) -> Callable[[Path, int], bool]:
+    """How to ask whether a user may use a file; asked as that user or as root."""
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        raise PreflightError(
+            f"the master's user {user} does not exist", where=_CONFIG, cure="Set user to one"
+        ) from None
+    if os.geteuid() == entry.pw_uid or os.geteuid() != 0 or entry.pw_uid == 0:
+        return os.access
+    groups = set(os.getgrouplist(user, entry.pw_gid))
+
+    def may(path: Path, mode: int) -> bool:
+        try:
+            status = path.stat()
+        except OSError:
+            return False
+        shift = 6 if status.st_uid == entry.pw_uid else 3 if status.st_gid in groups else 0
+        return status.st_mode >> shift & mode == mode
+
+    return may
+
+
+def _secrets(opts: Mapping[str, Any]) -> Iterator[str]:
+    """The GPG home opens, where the ext_pillar names one."""
+    home = Serving.build(pillar_settings(opts)).gpg_home
+    if not home:
+        return
+    where = f"{home}"
+    if not Path(home).is_dir():
+        yield str(
+            PreflightError(
+                "the GPG home does not exist", where=where, cure="Copy the master's key ring there"
+            )
+        )
+    elif not Gpg(home).secret_keys():
+        yield str(
+            PreflightError(
+                "the GPG home has no secret key, so no secret of the model can be opened",
+                where=where,
+                cure="Copy the master's key ring there, owned by the master's user",
+            )
+        )
