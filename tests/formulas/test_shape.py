@@ -10,10 +10,12 @@ import pytest
 import yaml
 
 from tests.formulas.conftest import Pillars
-from tests.support import TREE, formula_roles
+from tests.support import TREE, formula_roles, service_roles
 from tests.support.render import PLATFORMS
 
 ROLES = formula_roles()
+#: roles that the model knows before there is a formula
+MODELLED = sorted(set(service_roles()) - set(ROLES))
 #: shared templates, no role
 SHARED = "saltern"
 SERVICES = sorted(p.name for p in (TREE / "formulas").iterdir() if (p / "map.jinja").exists())
@@ -77,6 +79,27 @@ def test_a_role_declares_its_lifecycle(service: str, role: str) -> None:
     assert lifecycle["health"], "a stage ends with its validation"
     for check in lifecycle["health"]:
         assert len(CHECKS & set(check)) == 1, check
+
+
+@pytest.mark.parametrize(("service", "role"), MODELLED)
+def test_a_role_without_formula_is_a_whole_model(service: str, role: str) -> None:
+    """Class, schema, lifecycle; it says itself that nothing carries it out."""
+    formula = TREE / "formulas" / service
+    assert {path.name for path in formula.iterdir()} == {"README.md", "schemas"}
+    assert f"`{service}.{role}`" in (formula / "README.md").read_text()
+    data = service_class(service, role)
+    assert data["applications"] == [f"{service}.{role}"]
+    assert data["parameters"][service][role]["enabled"] is True
+    lifecycle = data["parameters"]["lifecycle"][f"{service}.{role}"]
+    assert lifecycle["executable"] is False
+    assert lifecycle["stage"] in STAGES
+    assert lifecycle["health"]
+    known = {f"{s}.{r}" for s, r in (*ROLES, *MODELLED)}
+    assert {e["role"] if isinstance(e, dict) else e for e in lifecycle["after"]} <= known
+    schema = yaml.safe_load((formula / f"schemas/{role}.yaml").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema["title"] == f"{service}:{role}"
+    assert schema["additionalProperties"] is False
 
 
 @pytest.mark.parametrize(("service", "role"), ROLES)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import tempfile
 from functools import reduce
@@ -26,11 +27,12 @@ from tests.support import TREE
 
 CLUSTERS = ("demo-core", "iaas", "caas")
 PGP = "-----BEGIN PGP MESSAGE-----\n\n{}\n-----END PGP MESSAGE-----"
+_MESSAGE = re.compile(re.escape(PGP).replace(r"\{\}", r"(\w+)"))
 FOLDER = Path(__file__).parent / "golden"
 
 
-def prepare(top: Path, cluster: str) -> Inventory:
-    """Copy the model with the nodes of one cluster.
+def prepare(top: Path, *clusters: str) -> Inventory:
+    """Copy the model with the nodes of some clusters.
 
     Secrets become messages that nobody opens, artifacts are left out.
     """
@@ -39,12 +41,13 @@ def prepare(top: Path, cluster: str) -> Inventory:
         top / "classes",
         ignore=shutil.ignore_patterns("secrets.yml", "artifacts.yml"),
     )
-    nodes.write(Inventory(top), cluster)
-    names = [secret.name for secret in secrets.wanted(Inventory(top), cluster)]
-    folder = top / "classes/cluster" / cluster
-    values = {name: PGP.format(name) for name in names}
-    (folder / "secrets.yml").write_text(yaml.safe_dump({"parameters": {"_secret": values}}))
-    (folder / "artifacts.yml").write_text("{}\n")
+    for cluster in clusters:
+        nodes.write(Inventory(top), cluster)
+        names = [secret.name for secret in secrets.wanted(Inventory(top), cluster)]
+        folder = top / "classes/cluster" / cluster
+        values = {name: PGP.format(name) for name in names}
+        (folder / "secrets.yml").write_text(yaml.safe_dump({"parameters": {"_secret": values}}))
+        (folder / "artifacts.yml").write_text("{}\n")
     return Inventory(top)
 
 
@@ -80,9 +83,10 @@ def shared(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
     for key in left.keys() & right.keys():
         if left[key] == right[key]:
             out[key] = left[key]
-        elif isinstance(left[key], dict) and isinstance(right[key], dict):
-            if both := shared(left[key], right[key]):
-                out[key] = both
+            continue
+        deeper = isinstance(left[key], dict) and isinstance(right[key], dict)
+        if deeper and (both := shared(left[key], right[key])):
+            out[key] = both
     return out
 
 
@@ -98,10 +102,17 @@ def without(value: dict[str, Any], common: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Plain(yaml.SafeDumper):
-    """Writes what is used twice twice."""
+    """Writes what is used twice twice, and a secret as its name."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", _MESSAGE.sub(r"(secret \1)", value))
+
+
+_Plain.add_representer(str, _text)
 
 
 def _yaml(value: Any) -> str:

@@ -45,10 +45,19 @@ def parsed(path: Path) -> ast.Module:
         gc.enable()
 
 
-def formula_roles() -> list[tuple[str, str]]:
+def service_roles() -> list[tuple[str, str]]:
     """Every ``(service, role)`` that has a service class, from ``classes/service``."""
     return sorted(
         (path.parent.name, path.stem)
         for path in (TREE / "classes/service").glob("*/*.yml")
         if path.stem != "init"
     )
+
+
+def formula_roles() -> list[tuple[str, str]]:
+    """Those of services with a formula; of the others there are classes and schemas only."""
+    return [
+        (service, role)
+        for service, role in service_roles()
+        if (TREE / "formulas" / service / "init.sls").is_file()
+    ]
