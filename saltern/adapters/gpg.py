@@ -82,6 +82,36 @@ class Gpg:
             arguments += ["--recipient", recipient]
         return self._run(arguments, text, f"cannot encrypt for {', '.join(recipients)}").strip()
 
+    def recipients(self, ciphertext: str) -> tuple[str, ...]:
+        """Return the ids of the keys that a message is encrypted for, sorted; it stays closed.
+
+        :raises SecretError: it is no message
+        """
+        told = self._run(
+            ["--status-fd", "1", "--list-only", "--decrypt"], ciphertext, "cannot read a message"
+        )
+        words = (line.split() for line in told.splitlines())
+        return tuple(sorted({w[2] for w in words if w[:2] == ["[GNUPG:]", "ENC_TO"]}))
+
+    def encryption_keys(self, recipient: str) -> tuple[str, ...]:
+        """Return the ids of the (sub)keys that messages for a recipient are encrypted for.
+
+        :param recipient: key id or fingerprint in this home
+        :raises SecretError: unknown recipient, or it has no valid key for encryption
+        """
+        listing = self._run(
+            ["--with-colons", "--list-keys", recipient], "", f"cannot find the key {recipient}"
+        )
+        found = []
+        for line in listing.splitlines():
+            fields = line.split(":")
+            usable = fields[0] in ("pub", "sub") and fields[1] not in ("r", "e", "d", "i")
+            if usable and "e" in fields[11]:
+                found.append(fields[4])
+        if not found:
+            raise SecretError(f"the key {recipient} is not for encryption", where=str(self.home))
+        return tuple(sorted(found))
+
     def secret_keys(self) -> list[str]:
         """Return the fingerprints of the secret keys in this home."""
         listing = self._run(["--with-colons", "--list-secret-keys"], "", "cannot list keys")

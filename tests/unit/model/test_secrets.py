@@ -19,7 +19,7 @@ from saltern.adapters.gpg import Gpg
 from saltern.cli.model import model
 from saltern.errors import ModelError, SecretError
 from saltern.model import Inventory, secrets, serve
-from tests.unit.model.conftest import files
+from tests.unit.model.conftest import PGP, files
 
 Tree = Callable[[dict[str, Any]], Path]
 
@@ -139,7 +139,8 @@ def home() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="gpg"))
     yield folder / "home"
     Gpg(folder / "home").stop_agent()
-    shutil.rmtree(folder)
+    # the agent removes its socket by itself, perhaps at this moment
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_command_line_with_real_keys(tree: Tree, home: Path) -> None:
@@ -200,3 +201,236 @@ def test_a_secret_is_opened_once(home: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert gpg.decrypt(block) == "s3cret"
     with pytest.raises(SecretError, match="is not installed"):
         gpg.encrypt("x", ["y"])
+
+
+# -- rotate, rewrap, check --------------------------------------------------------------------
+
+
+def envelope() -> Callable[[str], str]:
+    """An `encrypt` whose messages are all different, as real ones are."""
+    count = iter(range(1000))
+    return lambda text: PGP.format(f"{next(count)} {text[::-1]}")
+
+
+def stored(top: Path) -> dict[str, str]:
+    """What the secrets class of the example holds."""
+    text = (top / "classes/cluster/c1/secrets.yml").read_text()
+    return dict(yaml.safe_load(text)["parameters"]["_secret"])
+
+
+@pytest.fixture
+def made(tree: Tree) -> Path:
+    """The example with its secrets made and a unit for each role."""
+    content = without_values()
+    for service, unit in (("db", "mariadb"), ("web", "nginx")):
+        life = content[f"classes/service/{service}/server.yml"]["parameters"]["lifecycle"]
+        life[f"{service}.server"]["health"] = [{"unit": unit}, {"port": 80}]
+    top = tree(content)
+    secrets.init(Inventory(top), "c1", envelope())
+    return top
+
+
+def test_rotate_replaces_and_tells_whom_it_reaches(made: Path) -> None:
+    before = stored(made)
+    seen: list[tuple[str, str]] = []
+
+    def encrypt(text: str, old: str) -> str:
+        seen.append((text, old))
+        return PGP.format(f"new {len(seen)}")
+
+    rotated = secrets.rotate(Inventory(made), "c1", ["web_db"], encrypt)
+    webs = ("web01.c1.test", "web02.c1.test")
+    # published to the database, so it is data of both roles
+    assert rotated == [
+        secrets.Rotated(
+            "web_db", ("db01.c1.test", *webs), ("db.server", "web.server"), ("mariadb", "nginx")
+        )
+    ]
+    after = stored(made)
+    assert after == {"cookie": before["cookie"], "web_db": PGP.format("new 1")}
+    ((text, old),) = seen
+    assert old == before["web_db"]
+    assert len(text) == 32
+    assert text not in (made / "classes/cluster/c1/secrets.yml").read_text()
+    assert before["web_db"].splitlines()[2] not in str(list(made.rglob("*")))
+    assert not list(made.rglob(".secrets*"))
+
+
+def test_rotate_all_keeps_the_kinds_and_leaves_other_stores_alone(made: Path) -> None:
+    path = made / "classes/cluster/c1/secrets.yml"
+    values = {**stored(made), "web_db": "sdb://vault/web_db", "orphan": PGP.format("x")}
+    path.write_text(yaml.safe_dump({"parameters": {"_secret": values}}))
+    clear: list[str] = []
+
+    def encrypt(text: str, _old: str) -> str:
+        clear.append(text)
+        return PGP.format("new")
+
+    rotated = secrets.rotate(Inventory(made), "c1", None, encrypt)
+    assert [one.name for one in rotated] == ["cookie"]
+    assert [len(text) for text in clear] == [20]
+    assert clear[0].isupper()
+    assert stored(made) == {**values, "cookie": PGP.format("new")}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("nobody", "", "nothing in the cluster refers to nobody"),
+        ("web_db", "sdb://vault/x", "its value is in another store"),
+        ("web_db", "hunter2", "its value is not encrypted"),
+        ("elsewhere", "", "its value is not in secrets.yml"),
+    ],
+)
+def test_what_cannot_be_rotated(made: Path, name: str, value: str, sentence: str) -> None:
+    path = made / "classes/cluster/c1/secrets.yml"
+    values = {**stored(made), **({name: value} if value else {})}
+    path.write_text(yaml.safe_dump({"parameters": {"_secret": values}}))
+    (made / "classes/system/web.yml").write_text(
+        yaml.safe_dump(
+            {
+                "classes": ["service.web.server"],
+                "parameters": {"x": "${_secret:elsewhere}", "_secret": {"elsewhere": PGP}},
+            }
+        )
+    )
+    before = path.read_text()
+    with pytest.raises(ModelError) as caught:
+        # one that could be rotated is not, either
+        secrets.rotate(Inventory(made), "c1", ["cookie", name], lambda text, old: "")
+    assert sentence in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    assert path.read_text() == before
+
+
+def test_a_failing_encryption_leaves_everything(made: Path) -> None:
+    before = stored(made)
+
+    def fail(*_: str) -> str:
+        raise SecretError("cannot encrypt for X")
+
+    with pytest.raises(SecretError):
+        secrets.rotate(Inventory(made), "c1", None, fail)
+    with pytest.raises(SecretError) as caught:
+        secrets.rewrap(Inventory(made), "c1", fail, lambda text: text)
+    assert "secret cookie: cannot encrypt for X" in str(caught.value)
+    assert stored(made) == before
+
+
+def test_check_finds_each_fault(made: Path) -> None:
+    def opens(message: str) -> str:
+        if "shut" in message:
+            raise SecretError("cannot decrypt a secret")
+        return "clear"
+
+    def recipients(message: str) -> tuple[str, ...]:
+        return ("B",) if "other" in message else ("A",)
+
+    def told(expected: list[str] | None = None) -> list[str]:
+        return list(map(str, secrets.check(Inventory(made), "c1", opens, recipients, expected)))
+
+    assert told() == []
+    assert told(["A"]) == []
+    at = "(classes/cluster/c1/secrets.yml:"
+    right = "and it should be for key B"
+    assert [text.partition(" (")[0] for text in told(["B"])] == [
+        f"secret cookie: is encrypted for key A, {right}",
+        f"secret web_db: is encrypted for key A, {right}",
+    ]
+    values = stored(made)
+    del values["web_db"]
+    values |= {"cookie": PGP.format("other shut"), "unused": PGP.format("x"), "plain": "hunter2"}
+    values |= {"refers": "sdb://vault/x", "worse": PGP.format("y")}
+    (made / "classes/cluster/c1/secrets.yml").write_text(
+        yaml.safe_dump({"parameters": {"_secret": values}})
+    )
+    (made / "classes/cluster/c1/db.yml").write_text(
+        yaml.safe_dump(
+            {
+                "classes": ["cluster.c1", "service.db.server"],
+                "parameters": {"x": ["${_secret:plain}", "${_secret:refers}"]},
+            }
+        )
+    )
+    found = told()
+    assert [text.partition(" (")[0].rstrip(".") for text in found] == [
+        "secret web_db: has no value, and 2 nodes refer to it",
+        "secret cookie: cannot decrypt a secret",
+        "secret plain: its value is not encrypted",
+        "secret unused: nothing in the cluster refers to it",
+        "secret worse: nothing in the cluster refers to it",
+        "secret cookie: is encrypted for key B, and it should be for key A",
+    ]
+    assert all(at in text for text in found[1:])
+    assert "hunter2" not in str(found)
+
+
+def test_a_reference_to_a_store_passes_untouched(made: Path) -> None:
+    values = {**stored(made), "cookie": "sdb://vault/erlang?x=1#cookie"}
+    (made / "classes/cluster/c1/secrets.yml").write_text(
+        yaml.safe_dump({"parameters": {"_secret": values}})
+    )
+    served = serve.pillar(made, "db01.c1.test", decrypt=lambda block: "clear")
+    assert served["db"]["server"]["cookie"] == "sdb://vault/erlang?x=1#cookie"
+    assert secrets.init(Inventory(made), "c1", str) == []
+    assert secrets.check(Inventory(made), "c1", lambda block: "clear") == []
+
+
+def test_rotate_rewrap_and_check_with_real_keys(tree: Tree, home: Path) -> None:
+    top = tree(without_values())
+    run = CliRunner()
+    arguments = ["-i", str(top), "-c", "c1", "--gpg-home", str(home)]
+    assert run.invoke(model, ["secrets", "init", *arguments]).exit_code == 0
+    gpg = Gpg(home)
+    (ours,) = gpg.secret_keys()
+    before = {name: gpg.decrypt(block) for name, block in stored(top).items()}
+
+    rotated = run.invoke(model, ["secrets", "rotate", "web_db", *arguments])
+    assert rotated.exit_code == 0, rotated.output
+    assert rotated.output.splitlines()[:3] == [
+        "web_db",
+        "  nodes: db01.c1.test, web01.c1.test, web02.c1.test",
+        "  roles: db.server, web.server",
+    ]
+    after = {name: gpg.decrypt(block) for name, block in stored(top).items()}
+    assert after["cookie"] == before["cookie"]
+    assert after["web_db"] != before["web_db"]
+    assert after["web_db"] not in rotated.output
+
+    # for a second master: the values stay
+    second = gpg.create_key("A second master")
+    wanted = [
+        "secrets", "check", *arguments, "--recipient", ours, "--recipient", second,
+    ]  # fmt: skip
+    checked = run.invoke(model, wanted)
+    assert checked.exit_code == 1
+    assert checked.output.count("and it should be for key") == 2
+    wrapped = run.invoke(
+        model, ["secrets", "rewrap", *arguments, "--recipient", ours, "--recipient", second]
+    )
+    assert wrapped.exit_code == 0, wrapped.output
+    assert {name: gpg.decrypt(block) for name, block in stored(top).items()} == after
+    assert run.invoke(model, wanted).output == ""
+    assert set(gpg.recipients(stored(top)["cookie"])) == {
+        *gpg.encryption_keys(ours),
+        *gpg.encryption_keys(second),
+    }
+
+    # rotating keeps the recipients
+    assert run.invoke(model, ["secrets", "rotate", "--all", *arguments]).exit_code == 0
+    assert run.invoke(model, wanted).exit_code == 0
+    assert run.invoke(model, ["secrets", "rotate", *arguments]).exit_code == 2
+
+    # another home opens nothing, and says so of each
+    other = Gpg(home.parent / "other")
+    other.create_key("Somebody else")
+    try:
+        foreign = run.invoke(
+            model, ["secrets", "check", "-i", str(top), "-c", "c1", "--gpg-home", str(other.home)]
+        )
+    finally:
+        other.stop_agent()
+    assert foreign.exit_code == 1
+    assert foreign.output.count("cannot decrypt a secret") == 2
+    plain = run.invoke(model, ["secrets", "check", "-i", str(top), "-c", "c1", "--format", "json"])
+    assert (plain.exit_code, plain.output.strip()) == (0, "[]")
