@@ -47,25 +47,31 @@ lint: venv  ## ruff, mypy, salt-lint, yamllint, changelog and documentation chec
 quick: venv  ## the layers that need no host: unit, model, formulas, functional
 	$(PYTEST) tests/unit tests/model tests/formulas tests/functional $(ARGS)
 
-# Real hosts. They go down at the end whatever happens: the trap covers a killed pytest too.
-# A failing lab does not keep the suites from being run.
+# Real hosts, and daemons on this machine. Hosts go down at the end whatever happens: the trap covers
+# a killed pytest too. A failing lab does not keep the rest from being run. The integration tests
+# mostly wait for daemons, so they run beside the suites and are printed after them.
 define hosts
 labs() { ls "$${SALTERN_STATE:-/var/lib/saltern}/labs" 2>/dev/null | grep -xE 'demo-core|kitchen-.*' || true; }
-trap 'for lab in $$(labs); do $(BIN)/saltern lab down --lab $$lab; done' EXIT
+mkdir -p build
 failed=0
+integration=
+trap '[ -z "$$integration" ] || kill $$integration 2>/dev/null; for lab in $$(labs); do $(BIN)/saltern lab down --lab $$lab; done' EXIT
 $(PYTEST) tests/lab $(1) $(ARGS) || failed=1
+$(PYTEST) -s tests/integration $(ARGS) >build/integration.log 2>&1 &
+integration=$$!
 $(PYTEST) tests/kitchen $(1) $(ARGS) || failed=1
+wait $$integration || failed=1
+integration=
+cat build/integration.log
 exit $$failed
 endef
 
 .PHONY: test
 test: lint quick  ## everything: lint, all layers, the lab, Kitchen suites on Debian 12
-	$(PYTEST) -s tests/integration $(ARGS)
 	$(call hosts,-m 'not full')
 
 .PHONY: test-full
 test-full: lint quick  ## as test, with Debian 13 and the long drills
-	$(PYTEST) -s tests/integration $(ARGS)
 	$(call hosts)
 
 .PHONY: bench-model
