@@ -15,11 +15,13 @@ from typing import Any
 from saltern.errors import ModelError
 from saltern.model import mapping, source
 from saltern.model.options import Options
+from saltern.model.plan import Plans
+from saltern.model.prepare import Outline, outline, prepared
 from saltern.model.query import ExportEntry, ExportIndex
 from saltern.model.resolve import Fault, Resolver
 from saltern.model.source import Source
 from saltern.model.tree import Layers, build, merge
-from saltern.model.walk import State, Step, Walk, Walked, applied, via
+from saltern.model.walk import State, Walk, Walked, applied, via
 
 log = logging.getLogger(__name__)
 
@@ -52,16 +54,26 @@ class Merged:
     classes: list[str]
     applications: list[str]
     environment: str
-    parameters: dict[str, Any]
     exports: dict[str, Any]
     missed: tuple[str, ...]
     own: Source
-    steps: tuple[Step, ...]
+    walked: Walked
+    automatic: dict[str, Any]
+
+    @functools.cached_property
+    def parameters(self) -> dict[str, Any]:
+        """The merged tree, with every reference as it is written."""
+        return self.over(self.walked.state.parameters)
+
+    def over(self, classes: dict[str, Any]) -> dict[str, Any]:
+        """Merge what is the node's own over the parameters of its classes."""
+        out: dict[str, Any] = merge(merge(self.automatic, classes), self.own.parameters)
+        return out
 
     @functools.cached_property
     def members(self) -> list[Member]:
         """Every file in merge order, the node's own last."""
-        members = [Member(step.source, (self.id, *step.chain)) for step in self.steps]
+        members = [Member(step.source, (self.id, *step.chain)) for step in self.walked.steps]
         return [*members, Member(self.own, (self.id,))]
 
 
@@ -118,6 +130,10 @@ class Inventory:
         self._states: dict[tuple[int, str], tuple[State, State]] = {}
         # (mapped classes, the node's classes) -> where they lead
         self._walks: dict[tuple[tuple[str, ...], tuple[str, ...]], Walked] = {}
+        # (id of where classes lead, keys of the node's file) -> that, which is kept, and its
+        # parameters, resolved for all such nodes; None as long as there is but one
+        self._prepared: dict[tuple[int, Outline], tuple[Walked, dict[str, Any] | None]] = {}
+        self._plans = Plans()
 
     def nodes(self) -> list[str]:
         """Return all node ids, sorted."""
@@ -178,7 +194,7 @@ class Inventory:
         if not merged.exports:
             return {}, []
         # its own resolver: exports see no query, nor what the parameters made of one
-        resolver = Resolver(merged.parameters, self.options)
+        resolver = Resolver(self._root(merged), self.options, plans=self._plans)
         return resolver.plain(merged.exports), resolver.faults
 
     def ignores(self, name: str) -> bool:
@@ -287,12 +303,30 @@ class Inventory:
         :param root: a tree to resolve in place of the node's parameters
         """
         return Resolver(
-            merged.parameters if root is None else root,
+            self._root(merged) if root is None else root,
             self.options,
             default,
             exports=lambda: self.exports,
             environment=merged.environment,
+            plans=self._plans,
         )
+
+    def _root(self, merged: Merged) -> dict[str, Any]:
+        """A node's parameters, as far resolved as those of its like are."""
+        walked = merged.walked
+        key = (id(walked), outline(merged.own.parameters))
+        known = self._prepared.get(key)
+        if known is None:
+            if walked.repeatable:
+                self._prepared[key] = (walked, None)
+            return merged.parameters
+        tree = known[1]
+        if tree is None:
+            written = (*outline(merged.automatic), *key[1])
+            tree = prepared(walked.state.parameters, written, self.options)
+            self._prepared[key] = (walked, tree)
+            self._plans.of(tree)
+        return merged.over(tree)
 
     def origin(self, node_id: str, path: str | Iterable[str]) -> list[str]:
         """Return the files that set a key or something below it, in merge order.
@@ -382,9 +416,6 @@ class Inventory:
         walked = self._walks.get((classes, own.classes))
         if walked is None:
             walked = self._walk(own, classes, automatic)
-        parameters: dict[str, Any] = merge(
-            merge(automatic, walked.state.parameters), own.parameters
-        )
         exports = walked.state.exports
         return Merged(
             id=own.name,
@@ -392,11 +423,11 @@ class Inventory:
             classes=list(walked.classes),
             applications=list(applied(walked.applications, own.applications)),
             environment=environment,
-            parameters=parameters,
             exports=merge(exports, own.exports) if own.exports else exports,
             missed=walked.missed,
             own=own,
-            steps=walked.steps,
+            walked=walked,
+            automatic=automatic,
         )
 
     def _walk(self, own: Source, mapped: tuple[str, ...], automatic: dict[str, Any]) -> Walked:
@@ -405,7 +436,7 @@ class Inventory:
             walk.include(Source("", "class_mappings", mapped, (), {}, {}, None))
         walk.include(own)
         walked = walk.result()
-        if walk.repeatable:
+        if walked.repeatable:
             self._walks[(mapped, own.classes)] = walked
         return walked
 

@@ -1,4 +1,9 @@
-"""Resolve the references of one node's merged tree: lazily, each reference text once."""
+"""Resolve the references of one node's merged tree: lazily, each reference text once.
+
+There are two ways through a tree. The fast one copies containers whole and knows no key paths;
+it gives up at the first fault. Only then the careful one goes leaf by leaf, and notes every fault
+with its path.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from saltern.model.options import Options
+from saltern.model.plan import Plan, Plans
 from saltern.model.query import Asked, ExportIndex, Query, QueryError
 from saltern.model.tree import (
     CONSTANT,
@@ -20,6 +26,15 @@ from saltern.model.tree import (
     split_path,
 )
 
+#: limits of one node that no model comes near: references that lead to references, levels of
+#: the result, values that references bring in, and characters of all texts with references
+MAX_CHAIN = 64
+MAX_LEVELS = 150
+MAX_BROUGHT = 2_000_000
+MAX_TEXT = 32 * 1024 * 1024
+
+_UNKNOWN = object()
+
 
 class MissingReference(Exception):
     """``ref`` (text without ``${}``) leads nowhere."""
@@ -27,6 +42,10 @@ class MissingReference(Exception):
     def __init__(self, ref: str) -> None:
         super().__init__(ref)
         self.ref = ref
+
+
+class TooLarge(Exception):
+    """References multiply the data beyond all measure."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +66,7 @@ class Resolver:
         None when it has none (used to find the secrets that a model needs)
     :param exports: gives the exports of all nodes; None refuses inventory queries
     :param environment: environment of the node, which its queries see
+    :param plans: plans of what the tree shares with other nodes
 
     ``queried`` collects what the queries that were resolved depend on.
     """
@@ -59,18 +79,23 @@ class Resolver:
         *,
         exports: Callable[[], ExportIndex] | None = None,
         environment: str = "",
+        plans: Plans | None = None,
     ) -> None:
         self.root = root
         self.options = options
         self.faults: list[Fault] = []
         self.queried: set[Asked] = set()
+        self._default = default
         self._exports = exports
         self._environment = environment
-        self._default = default
+        self._plans = Plans(plans)
         self._values: dict[str, Any] = {}
         self._folded: dict[int, Any] = {}
         self._pending: list[str] = []
         self._open: set[int] = set()
+        self._depth = 0
+        self._brought = 0
+        self._text_size = 0
 
     def value(self, *path: str) -> Any:
         """Return the fully resolved value at a key path.
@@ -81,10 +106,84 @@ class Resolver:
         return self._whole(self._walk(path, ":".join(path)), path)
 
     def plain(self, node: Any, path: tuple[str, ...] = ()) -> Any:
-        """Return fresh plain data for a tree; what fails is None and noted in ``faults``."""
+        """Return fresh plain data for a tree; what fails is None and noted in ``faults``.
+
+        :param path: where the tree is, for the faults
+        """
+        return self._render(node, path, share=False)
+
+    def shared(self, node: Any, path: tuple[str, ...] = ()) -> Any:
+        """Return plain data like :meth:`plain`, faster, but to be read only.
+
+        What holds no reference is part of the tree itself, which other nodes share: a compiler
+        that packs the data at once needs no copy of it.
+        """
+        return self._render(node, path, share=True)
+
+    def _render(self, node: Any, path: tuple[str, ...], *, share: bool) -> Any:
         kind = type(node)
         if kind is str or kind is int or kind is bool or node is None:
             return node
+        depth = self._depth
+        try:
+            if kind is dict or kind is list:
+                return self._copy(self._plans.of(node), share)
+            return self._token(node, share)
+        except (MissingReference, TreeError, TooLarge, RecursionError):
+            self._depth = depth
+        try:
+            return self._careful(node, path)
+        except TooLarge:
+            sentence = "references multiply the data beyond all measure"
+        except RecursionError:
+            sentence = "values and references are nested too deeply"
+        self.faults.append(Fault(path, sentence))
+        return None
+
+    # --- the fast way ---------------------------------------------------------------------
+
+    def _copy(self, plan: Plan, share: bool) -> Any:
+        out = plan.node.copy()
+        if not share:
+            for key, flat in plan.flats:
+                out[key] = flat.copy()
+            for key, deep in plan.deep:
+                out[key] = deep.copy()
+        for key, mixed in plan.mixed:
+            out[key] = self._copy(mixed, share)
+        values = self._values
+        for key, text, path in plan.refs:
+            value = values.get(text, _UNKNOWN)
+            if value is _UNKNOWN:
+                value = self._lookup(text, path)
+            kind = type(value)
+            out[key] = self._bring(value, share) if kind is dict or kind is list else value
+        for key, token in plan.tokens:
+            out[key] = self._token(token, share)
+        return out
+
+    def _token(self, token: Any, share: bool) -> Any:
+        value = self.top(token)
+        kind = type(value)
+        return self._bring(value, share) if kind is dict or kind is list else value
+
+    def _bring(self, value: Any, share: bool) -> Any:
+        """Copy a container that a reference or a merge of layers led to."""
+        plan = self._plans.of(value)
+        self._brought += plan.size
+        if self._depth > MAX_CHAIN or self._brought > MAX_BROUGHT:
+            raise TooLarge
+        if plan.pure:
+            return value if share else plan.copy()
+        self._depth += 1
+        out = self._copy(plan, share)
+        self._depth -= 1
+        return out
+
+    # --- the careful way ------------------------------------------------------------------
+
+    def _careful(self, node: Any, path: tuple[str, ...]) -> Any:
+        kind = type(node)
         try:
             if kind is Ref or kind is Text or kind is Layers or kind is Query:
                 node = self.top(node)
@@ -93,45 +192,60 @@ class Resolver:
                 return node
             if id(node) in self._open:
                 raise TreeError("the value contains itself")
+            if len(path) > MAX_LEVELS:
+                raise TreeError(f"nested more than {MAX_LEVELS} levels deep")
         except MissingReference as err:
             self.faults.append(Fault(path, f"reference ${{{err.ref}}} has no value", err.ref))
             return None
         except TreeError as err:
             self.faults.append(Fault(err.path or path, err.sentence))
             return None
+        self._brought += len(node)
+        if self._brought > 2 * MAX_BROUGHT:  # the fast way may have spent the first half
+            raise TooLarge
         self._open.add(id(node))
         try:
             if kind is dict:
                 return {
-                    key: value if type(value) is str else self.plain(value, (*path, str(key)))
+                    key: value if type(value) is str else self._careful(value, (*path, str(key)))
                     for key, value in node.items()
                 }
             return [
-                item if type(item) is str else self.plain(item, (*path, str(n)))
+                item if type(item) is str else self._careful(item, (*path, str(n)))
                 for n, item in enumerate(node)
             ]
         finally:
             self._open.discard(id(node))
 
+    # --- one token ------------------------------------------------------------------------
+
     def top(self, node: Any) -> Any:
         """Resolve the outermost level only: the result is a dict, list or scalar."""
-        if isinstance(node, Ref):
-            return self._lookup("".join(map(self._string, node.parts)))
-        if isinstance(node, Text):
-            return self._text(node)
-        if isinstance(node, Layers):
-            if id(node) not in self._folded:
+        kind = type(node)
+        if kind is Ref:
+            if node.text is not None:
+                return self._lookup(node.text, node.path)
+            text = "".join([self._string(part) for part in node.parts])
+            return self._lookup(text, split_path(text))
+        if kind is Text:
+            return self._join_text(node)
+        if kind is Layers:
+            known = self._folded.get(id(node))
+            if known is None:
                 # the node is kept beside its value: an id is unique only while it lives
-                self._folded[id(node)] = (node, self._fold(node))
-            return self._folded[id(node)][1]
-        if isinstance(node, Query):
+                known = self._folded[id(node)] = (node, self._fold(node))
+            return known[1]
+        if kind is Query:
             return self._ask(node)
         return node
 
-    def _text(self, node: Text) -> str:
-        parts = [self._string(part) for part in node.parts]
+    def _join_text(self, node: Text) -> str:
+        parts = [part if type(part) is str else self._string(part) for part in node.parts]
         text = "".join(parts)
-        if self.options.strict and "$" in text:
+        self._text_size += len(text)
+        if self._text_size > MAX_TEXT:
+            raise TooLarge
+        if "$" in text and self.options.strict:
             for mark in ("${", "$["):
                 if text.count(mark) != sum(part.count(mark) for part in parts):
                     raise TreeError(f"parts of the text join to {mark}, which nothing resolves")
@@ -154,7 +268,7 @@ class Resolver:
 
     def _own(self, path: tuple[str, ...]) -> Any:
         """What ``self:`` of a query means."""
-        return self._whole(self._lookup(":".join(path)))
+        return self._whole(self._lookup(":".join(path), path))
 
     def _string(self, part: str | Ref) -> str:
         if isinstance(part, str):
@@ -175,15 +289,19 @@ class Resolver:
             raise TreeError(fault.sentence, fault.path if path else ())
         return value
 
-    def _lookup(self, ref: str) -> Any:
-        if ref in self._values:
-            return self._values[ref]
+    def _lookup(self, ref: str, path: tuple[str, ...]) -> Any:
+        """Return what a reference leads to, resolved at its outermost level."""
+        value = self._values.get(ref, _UNKNOWN)
+        if value is not _UNKNOWN:
+            return value
         if ref in self._pending:
             cycle = [*self._pending[self._pending.index(ref) :], ref]
             raise TreeError("references form a cycle: " + " -> ".join(f"${{{r}}}" for r in cycle))
+        if len(self._pending) >= MAX_CHAIN:
+            raise TreeError(f"more than {MAX_CHAIN} references lead to each other")
         self._pending.append(ref)
         try:
-            value = self.top(self._walk(split_path(ref), ref))
+            value = self.top(self._walk(path, ref))
         finally:
             self._pending.pop()
         self._values[ref] = value

@@ -88,7 +88,7 @@ class Layers:
 
 
 #: everything in a tree that is no scalar
-_NODES = frozenset({dict, list, Ref, Text, Layers, Query})
+NODES = frozenset({dict, list, Ref, Text, Layers, Query})
 
 
 def tokenise(text: str) -> str | Ref | Text | Query:
@@ -322,7 +322,7 @@ def merge(low: Any, high: Any) -> Any:
         return out
     if type(low) is list and type(high) is list:
         return low + high
-    if type(low) not in _NODES and type(high) not in _NODES:
+    if type(low) not in NODES and type(high) not in NODES:
         return high
     return Layers(_layers(low) + _layers(high))
 
@@ -344,7 +344,7 @@ def seal(node: Any) -> Any:
 
 def is_scalar(node: Any) -> bool:
     """True for a value without inner structure and without references."""
-    return type(node) not in _NODES
+    return type(node) not in NODES
 
 
 def references(node: Any) -> Iterator[Ref]:

@@ -45,7 +45,8 @@ class Step:
 class Walked:
     """The classes of a node, merged: all but the node's own file.
 
-    ``missed`` are the classes that were looked up and do not exist.
+    ``missed`` are the classes that were looked up and do not exist. ``repeatable`` says that
+    every node with the same classes walks the same way: no class name holds a reference.
     """
 
     steps: tuple[Step, ...]
@@ -53,13 +54,11 @@ class Walked:
     applications: tuple[str, ...]
     state: State
     missed: tuple[str, ...]
+    repeatable: bool
 
 
 class Walk:
     """Merges the classes of one node.
-
-    ``repeatable`` says that every node with the same classes walks the same way: no class name
-    holds a reference.
 
     :param inventory: whose classes are walked
     :param node_id: the node, for error messages
@@ -70,7 +69,7 @@ class Walk:
         self.inventory = inventory
         self.node_id = node_id
         self.automatic = automatic
-        self.repeatable = True
+        self._repeatable = True
         self.state = inventory.empty
         self._steps: list[Step] = []
         self._classes: dict[str, None] = {}
@@ -107,6 +106,7 @@ class Walk:
             applications=self._applications,
             state=self.state,
             missed=tuple(self._missed),
+            repeatable=self._repeatable,
         )
 
     def _merge(self, entry: Source, chain: tuple[str, ...]) -> None:
@@ -132,7 +132,7 @@ class Walk:
     def _resolve(self, written: str, entry: Source, chain: tuple[str, ...]) -> str:
         if "${" not in written and "$[" not in written:
             return written
-        self.repeatable = False
+        self._repeatable = False
         try:
             root = merge(self.automatic, self.state.parameters)
             return str(Resolver(root, self.inventory.options).top(tokenise(written)))
