@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from saltern.errors import ModelError
 from saltern.model.inventory import Inventory, Merged
+from saltern.model.query import Asked
 from saltern.model.resolve import MissingReference, Resolver
 from saltern.model.tree import TreeError, merge
 
@@ -57,7 +57,7 @@ class Draft:
     publish: dict[str, Any]
     files: tuple[str, ...]
     missed: tuple[str, ...]
-    asked: frozenset[Any]
+    asked: frozenset[Asked]
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Finished:
     """
 
     record: dict[str, Any]
-    asked: frozenset[Any]
+    asked: frozenset[Asked]
 
 
 def compile_cluster(inventory: Inventory, cluster_name: str) -> dict[str, CompiledNode]:
@@ -160,17 +160,22 @@ def draft(inventory: Inventory, merged: Merged, resolver: Resolver | None = None
     :param resolver: a resolver over it, when there is one already
     :raises ModelError: one of these cannot be resolved, or has the wrong shape
     """
-    resolver = resolver or inventory.resolver(merged)
-    cluster = _cluster(inventory, merged, resolver)
+    cluster = ""
     host: Any = {}
     publish: Any = {}
     domain = ""
-    if cluster:
+    asked: frozenset[Asked] = frozenset()
+    if _may_be_member(inventory, merged):
+        resolver = resolver or inventory.resolver(merged)
+        cluster = _cluster(inventory, merged, resolver)
+        asked = frozenset(resolver.queried)
+    if cluster and resolver is not None:
         publish = resolver.plain(merged.parameters.get("publish"), ("publish",)) or {}
         host = resolver.plain(merged.parameters.get("host"), ("host",)) or {}
         inventory.check(merged, resolver.faults)
         _check_shapes(inventory, merged, host, publish)
         domain = _domain(resolver)
+        asked = frozenset(resolver.queried)
     return Draft(
         id=merged.id,
         cluster=cluster,
@@ -180,8 +185,8 @@ def draft(inventory: Inventory, merged: Merged, resolver: Resolver | None = None
         domain=domain,
         publish=publish,
         files=tuple(member.source.path for member in merged.members),
-        missed=tuple(getattr(merged, "missed", ())),
-        asked=frozenset(getattr(resolver, "queried", ())),
+        missed=merged.missed,
+        asked=asked,
     )
 
 
@@ -237,27 +242,33 @@ def join_published(
 
 
 def finish(
-    inventory: Inventory, merged: Merged, one: Draft, published: Mapping[str, dict[str, Any]]
+    inventory: Inventory,
+    merged: Merged,
+    one: Draft,
+    published: Mapping[str, dict[str, Any]],
+    *,
+    packed: bool = False,
 ) -> Finished:
     """Second phase: resolve a node over what it receives.
 
     :param merged: the node, merged
     :param one: its draft
     :param published: what its cluster publishes, by role
+    :param packed: the record is packed at once: parts of it may belong to the tree
     :returns: record with ``id``, ``cluster``, ``environment``, ``classes``, ``applications``,
         ``host``, ``files`` and ``pillar``; the last without topology and sentinel
     :raises ModelError: a value cannot be resolved, or a key of the compiler is written
     """
-    root = merged.parameters
+    received: dict[str, Any] = {}
     for role in merged.applications:
         if role in published:
             service, _, name = role.partition(".")
-            root = merge({service: {name: published[role]}}, root)
-    resolver = inventory.resolver(dataclasses.replace(merged, parameters=root))
+            received = merge(received, {service: {name: published[role]}})
+    root = merge(received, merged.parameters) if received else None
+    resolver = inventory.resolver(merged, root=root)
     hidden = INTERNAL if one.cluster else ()
-    pillar = {
-        key: resolver.plain(value, (key,)) for key, value in root.items() if key not in hidden
-    }
+    tree = {key: value for key, value in resolver.root.items() if key not in hidden}
+    pillar = resolver.shared(tree) if packed else resolver.plain(tree)
     inventory.check(merged, resolver.faults)
     for key in ("topology", SENTINEL) if one.cluster else (SENTINEL,):
         if key in pillar:
@@ -276,7 +287,7 @@ def finish(
         "files": list(one.files),
         "pillar": pillar,
     }
-    return Finished(record, frozenset(getattr(resolver, "queried", ())))
+    return Finished(record, frozenset(resolver.queried))
 
 
 def assemble(
@@ -315,7 +326,7 @@ def assemble(
 
 def _cluster(inventory: Inventory, merged: Merged, resolver: Resolver) -> str:
     """The cluster of a node; only ``_param:cluster_name`` is resolved."""
-    if not inventory.options.strict and "host" not in merged.parameters:
+    if not _may_be_member(inventory, merged):
         return ""
     try:
         name = resolver.value("_param", "cluster_name")
@@ -331,6 +342,15 @@ def _cluster(inventory: Inventory, merged: Merged, resolver: Resolver) -> str:
         sentence = "the value is empty"
     place = inventory.place(merged, ("_param", "cluster_name"))
     raise ModelError(f"no cluster name: {sentence} at {place}", where=f"node {merged.id}")
+
+
+def _may_be_member(inventory: Inventory, merged: Merged) -> bool:
+    """False for a node that is plain reclass: nothing is resolved to know that."""
+    return (
+        inventory.options.strict
+        or "host" in merged.own.parameters
+        or "host" in merged.walked.state.parameters
+    )
 
 
 def _check_shapes(inventory: Inventory, merged: Merged, host: Any, publish: Any) -> None:

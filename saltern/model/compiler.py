@@ -538,7 +538,7 @@ class _Compile:
             try:
                 merged = self.merged.pop(node_id, None) or self.inventory.merged(node_id)
                 one = self._draft_of(node_id, row)
-                finished = finish(self.inventory, merged, one, published)
+                finished = finish(self.inventory, merged, one, published, packed=True)
                 raw = codec.pack(finished.record, f"node {node_id}")
             except ModelError as err:
                 self._errors[node_id] = err

@@ -305,7 +305,7 @@ def test_published_data_recompiles_who_receives_it(tree: Any, store: Store) -> N
     name = "nodes/one/web02.one.test.yml"
     base, after = recompiled(tree, store, (publish, name, "agent.any", "x", 1))
     # the publisher, and all agents of its own cluster
-    assert changed(base, after) == {node_id for node_id in base.nodes("one")}
+    assert changed(base, after) == set(base.nodes("one"))
     assert after.info.compiled == 4
 
 
@@ -377,9 +377,8 @@ def test_a_deleted_class_names_all_who_need_it_and_stores_nothing(tree: Any, sto
     inventory = tree(files)
     with pytest.raises(ModelError) as caught:
         build(inventory, store, base)
-    assert "nodes db01.one.test, db01.two.test" not in str(caught.value)
-    assert "db01.one.test" in str(caught.value)
-    assert "db01.two.test" in str(caught.value)
+    for node_id in ("db01.one.test", "db01.two.test"):
+        assert f"node {node_id}, nodes/" in str(caught.value)
     assert [info.id for info in store.revisions()] == [base.id]
     assert os.listdir(store.path / "tmp") == []
 
