@@ -357,10 +357,11 @@ def test_what_is_published_arrives_in_the_reference_cloud(compiled: Compiled) ->
     assert len(found["cfg01"]["pki"]["ca"]["requests"]) == 119
 
 
-def test_a_compute_holds_no_key_of_the_control_plane(compiled: Compiled) -> None:
-    """Whoever takes over a hypervisor finds what that one needs, and nothing else."""
+def test_a_compute_holds_only_the_secrets_it_uses(compiled: Compiled) -> None:
+    """Whoever takes over a hypervisor finds no access to a database."""
     pillar = next(node.pillar for name, node in compiled["iaas"].items() if name.startswith("cmp0"))
     assert secrets_in(pillar) == {
+        "ceph_cinder_key",
         "ceph_nova_key",
         "nova_metadata_shared_secret",
         "nova_rabbitmq_password",

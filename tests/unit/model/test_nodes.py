@@ -226,9 +226,3 @@ def test_check_names_every_difference(tree: Tree) -> None:
     (folder / "web02.c1.test.yml").unlink()
     assert "old.c1.test.yml (removed)" in nodes.write(inventory, "c1")
     assert nodes.differences(Inventory(top), "c1") == []
-
-
-def test_the_committed_nodes_are_generated(tree: Tree) -> None:
-    from tests.support import TREE
-
-    assert nodes.differences(Inventory(TREE), "demo-core") == []
