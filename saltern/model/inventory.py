@@ -15,7 +15,7 @@ from typing import Any
 from saltern.errors import ModelError
 from saltern.model import mapping, source
 from saltern.model.options import Options
-from saltern.model.plan import Plans
+from saltern.model.plan import Plans, learn
 from saltern.model.prepare import Outline, outline, prepared
 from saltern.model.query import ExportEntry, ExportIndex
 from saltern.model.resolve import Fault, Resolver
@@ -133,7 +133,7 @@ class Inventory:
         # (id of where classes lead, keys of the node's file) -> that, which is kept, and its
         # parameters, resolved for all such nodes; None as long as there is but one
         self._prepared: dict[tuple[int, Outline], tuple[Walked, dict[str, Any] | None]] = {}
-        self._plans = Plans()
+        self._plans: Plans = {}
 
     def nodes(self) -> list[str]:
         """Return all node ids, sorted."""
@@ -325,7 +325,7 @@ class Inventory:
             written = (*outline(merged.automatic), *key[1])
             tree = prepared(walked.state.parameters, written, self.options)
             self._prepared[key] = (walked, tree)
-            self._plans.of(tree)
+            learn(tree, self._plans)
         return merged.over(tree)
 
     def origin(self, node_id: str, path: str | Iterable[str]) -> list[str]:

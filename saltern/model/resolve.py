@@ -16,6 +16,7 @@ from saltern.model.plan import Plan, Plans
 from saltern.model.query import Asked, ExportIndex, Query, QueryError
 from saltern.model.tree import (
     CONSTANT,
+    NODES,
     OVERRIDE,
     Layers,
     Ref,
@@ -88,7 +89,7 @@ class Resolver:
         self._default = default
         self._exports = exports
         self._environment = environment
-        self._plans = Plans(plans)
+        self._plans: Plans = {} if plans is None else plans
         self._values: dict[str, Any] = {}
         self._folded: dict[int, Any] = {}
         self._pending: list[str] = []
@@ -127,7 +128,7 @@ class Resolver:
         depth = self._depth
         try:
             if kind is dict or kind is list:
-                return self._copy(self._plans.of(node), share)
+                return self._fresh(node, share)
             return self._token(node, share)
         except (MissingReference, TreeError, TooLarge, RecursionError):
             self._depth = depth
@@ -142,7 +143,26 @@ class Resolver:
 
     # --- the fast way ---------------------------------------------------------------------
 
-    def _copy(self, plan: Plan, share: bool) -> Any:
+    def _fresh(self, node: Any, share: bool) -> Any:
+        """Copy a container and resolve what is in it."""
+        plan = self._plans.get(id(node))
+        if plan is not None:
+            if plan.pure:
+                return node if share else plan.copy()
+            return self._follow(plan, share)
+        self._brought += len(node)
+        out = node.copy()
+        for key, value in node.items() if type(node) is dict else enumerate(node):
+            kind = type(value)
+            if kind in NODES:
+                if kind is dict or kind is list:
+                    out[key] = self._fresh(value, share)
+                else:
+                    out[key] = self._token(value, share)
+        return out
+
+    def _follow(self, plan: Plan, share: bool) -> Any:
+        """The same for a container that has a plan."""
         out = plan.node.copy()
         if not share:
             for key, flat in plan.flats:
@@ -150,7 +170,7 @@ class Resolver:
             for key, deep in plan.deep:
                 out[key] = deep.copy()
         for key, mixed in plan.mixed:
-            out[key] = self._copy(mixed, share)
+            out[key] = self._follow(mixed, share)
         values = self._values
         for key, text, path in plan.refs:
             value = values.get(text, _UNKNOWN)
@@ -169,14 +189,13 @@ class Resolver:
 
     def _bring(self, value: Any, share: bool) -> Any:
         """Copy a container that a reference or a merge of layers led to."""
-        plan = self._plans.of(value)
-        self._brought += plan.size
+        plan = self._plans.get(id(value))
+        if plan is not None:
+            self._brought += plan.size
         if self._depth > MAX_CHAIN or self._brought > MAX_BROUGHT:
             raise TooLarge
-        if plan.pure:
-            return value if share else plan.copy()
         self._depth += 1
-        out = self._copy(plan, share)
+        out = self._fresh(value, share)
         self._depth -= 1
         return out
 
