@@ -1,3 +1,4 @@
+{%- include "saltern/guard.jinja" %}
 include:
   - galera.server
   - galera.database

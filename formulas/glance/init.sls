@@ -1,2 +1,3 @@
+{%- include "saltern/guard.jinja" %}
 include:
   - glance.server

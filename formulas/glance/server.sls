@@ -1,4 +1,5 @@
 # Glance: uWSGI on a unix socket; nginx on the same host speaks TLS for it.
+{%- include "saltern/guard.jinja" %}
 {%- from "glance/config.jinja" import server, config with context %}
 {%- import "oslo/api.jinja" as api with context %}
 {%- if server.enabled %}

@@ -1,5 +1,6 @@
 # Stops Keystone and removes its configuration and keys on this host. The database, the key
 # repositories of keystone.keys and the unpacked releases stay.
+{%- include "saltern/guard.jinja" %}
 {%- import "oslo/api.jinja" as api with context %}
 {{ api.clean("keystone") }}
 

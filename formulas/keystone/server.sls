@@ -1,4 +1,5 @@
 # Keystone: uWSGI on a unix socket; nginx on the same host speaks TLS for it.
+{%- include "saltern/guard.jinja" %}
 {%- from "keystone/config.jinja" import server, config, cached, cache_nodes with context %}
 {%- import "oslo/api.jinja" as api with context %}
 {%- if server.enabled %}

@@ -1,5 +1,6 @@
 # Takes back what linux.system wrote where the host can do without it; host names, package sources
 # and installed packages stay.
+{%- include "saltern/guard.jinja" %}
 linux-clean-policy:
   file.absent:
     - name: /usr/sbin/policy-rc.d

@@ -1,2 +1,3 @@
+{%- include "saltern/guard.jinja" %}
 include:
   - nginx.server

@@ -1,4 +1,5 @@
 # Only the credentials: the objects in the APIs are the users' data.
+{%- include "saltern/guard.jinja" %}
 openstack-resources-clouds-absent:
   file.absent:
     - name: /etc/openstack/clouds.yaml

@@ -1,3 +1,4 @@
+{%- include "saltern/guard.jinja" %}
 {%- from "pki/map.jinja" import pki with context %}
 include:
 {%- if "ca" in pillar.get("pki", {}) %}

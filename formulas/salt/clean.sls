@@ -1,5 +1,6 @@
 # Takes the master's daemons and configuration away. Keys, model and key store stay: without them
 # no host could be managed again. The minion stays too: it is what applies this.
+{%- include "saltern/guard.jinja" %}
 salt-clean-services:
   service.dead:
     - names: [salt-api, salt-master]

@@ -1,3 +1,4 @@
+{%- include "saltern/guard.jinja" %}
 {%- set roles = pillar.get("salt", {}) %}
 include:
   - salt.minion

@@ -13,6 +13,10 @@ salt-master-package:
     - failhard: True
 {%- endif %}
 
+salt-master-packages:
+  pkg.installed:
+    - pkgs: {{ master.packages | json }}
+
 salt-master-group:
   group.present:
     - name: salt
@@ -61,7 +65,9 @@ salt-master-owns-{{ directory }}:
 {%- endfor %}
 {%- for directory, mode in [
       ("/var/log/salt", "0755"),
-      ("/srv/saltern/keys", "0750")] %}
+      ("/srv/saltern/keys", "0750"),
+      ("/srv/saltern/store", "0750"),
+      ("/srv/saltern/journal", "0750")] %}
 
 salt-master-has-{{ directory }}:
   file.directory:
@@ -93,6 +99,41 @@ salt-master-log:
     - replace: False
     - require:
       - file: salt-master-has-/var/log/salt
+
+# The model is a repository that takes pushes: a commit that does not compile is refused, and the
+# work tree follows the branch that is checked out.
+salt-master-model-repository:
+  cmd.run:
+    - name: git init -q -b main /srv/saltern/model
+    - runas: salt
+    - creates: /srv/saltern/model/.git
+    - require:
+      - pkg: salt-master-packages
+      - file: salt-master-owns-/srv/saltern/model
+{%- for key, value in [
+      ("receive.denyCurrentBranch", "updateInstead"), ("core.hooksPath", "/srv/saltern/hooks")] %}
+
+salt-master-model-{{ key }}:
+  cmd.run:
+    - name: git -C /srv/saltern/model config {{ key }} {{ value }}
+    - unless: test "$(git -C /srv/saltern/model config {{ key }})" = {{ value }}
+    - runas: salt
+    - require:
+      - cmd: salt-master-model-repository
+{%- endfor %}
+{%- for hook in ["pre-receive", "post-receive"] %}
+
+salt-master-model-{{ hook }}:
+  file.managed:
+    - name: /srv/saltern/hooks/{{ hook }}
+    - source: salt://salt/files/model-{{ hook }}
+    - user: root
+    - group: salt
+    - mode: "0755"
+    - makedirs: True
+    - require:
+      - user: salt-master-user
+{%- endfor %}
 
 # Stable paths into the installed package, whatever Python it is in.
 salt-master-tree:

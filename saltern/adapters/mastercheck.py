@@ -41,8 +41,22 @@ def faults(opts: Mapping[str, Any]) -> list[str]:
 
     :param opts: the master's options
     """
+    return _told(opts, (_cache, _settings, _tops, _places, _secrets))
+
+
+def misconfigured(opts: Mapping[str, Any]) -> list[str]:
+    """Return the faults of the configuration alone, whatever lies on the disk.
+
+    :param opts: the master's options
+    """
+    return _told(opts, (_cache, _settings, _tops))
+
+
+def _told(
+    opts: Mapping[str, Any], checks: tuple[Callable[[Mapping[str, Any]], Iterator[str]], ...]
+) -> list[str]:
     found: list[str] = []
-    for check in (_cache, _settings, _tops, _places, _secrets):
+    for check in checks:
         try:
             found += check(opts)
         except SalternError as err:

@@ -372,8 +372,9 @@ def prepare(site: Site, by: str, settings: Mapping[str, Any] | None = None) -> l
     """Make what serving needs, and bring it up to date; return what was done, in words.
 
     The journal's tables, the site key, the store's directory; and after an upgrade of Saltern the
-    revisions in use, compiled by the new engine. With ``saltern:revision: worktree`` a deployed
-    tree that is no more gives way to the present one.
+    revisions in use, compiled by the new engine. Where nothing is deployed yet, the site's revision
+    is served from now on; with ``saltern:revision: worktree`` a deployed tree that is no more gives
+    way to the present one.
 
     :param site: its settings
     :param by: who asks for it
@@ -406,9 +407,29 @@ def prepare(site: Site, by: str, settings: Mapping[str, Any] | None = None) -> l
             done.append(f"not compiled: revision {revision[:12]}: {err}")
         else:
             done.append(f"compiled revision {revision[:12]}")
-    if site.revision == WORKTREE:
-        done += _follow_tree(model, by)
-    return done
+    return done + _something_to_serve(model, by)
+
+
+def _something_to_serve(model: ModelSite, by: str) -> list[str]:
+    """Deploy the site's revision where nothing is, or a tree that can no longer be served."""
+    ref = model.site.revision
+    deployed = model.journal.deployed()
+    lost = [
+        cluster
+        for cluster, revision in deployed.items()
+        if ref == WORKTREE and not model.store.has(revision, options=model.options)
+    ]
+    if deployed and not lost:
+        return []
+    try:
+        compiled = model.compile(ref, by, "the first revision of this master")
+        for cluster in lost:
+            model.deploy(compiled.revision, cluster, by, "its revision is gone")
+    except ModelError as err:
+        # a master that serves nothing can still be given a model
+        return [f"nothing to serve: {err}"]
+    served = [*compiled.first, *lost]
+    return [f"cluster {cluster} is served {compiled.revision.id[:21]}" for cluster in served]
 
 
 def _key_file(site: Site) -> Path:
@@ -418,17 +439,3 @@ def _key_file(site: Site) -> Path:
     if found is None:
         raise PreflightError("no site key is set", cure="Set saltern:site_key to a file")
     return found
-
-
-def _follow_tree(model: ModelSite, by: str) -> list[str]:
-    """Compile the tree; clusters that have nothing to be served get it."""
-    done = []
-    compiled = model.compile(WORKTREE, by, "the tree as it is")
-    done += [f"cluster {cluster} is served the tree" for cluster in compiled.first]
-    for cluster, revision in model.journal.deployed().items():
-        if not model.store.has(revision, options=model.options) and compiled.revision.nodes(
-            cluster
-        ):
-            model.deploy(compiled.revision, cluster, by, "its revision is gone")
-            done.append(f"cluster {cluster} is served the tree")
-    return done

@@ -19,7 +19,7 @@ COMMANDS = {
     "artifact": ("saltern.cli.artifact:artifact", "Build, verify and list release artifacts."),
     "deploy": ("saltern.cli.deploy:deploy", "Bring up the lab and deploy a cluster on it."),
     "lab": ("saltern.cli.lab:lab", "Hosts of a lab: up, down, status, exec, logs."),
-    "master": ("saltern.cli.master:master", "A Salt master that serves the model: check, prepare."),
+    "master": ("saltern.cli.master:master", "A Salt master that serves the model."),
     "model": (
         "saltern.cli.model:model",
         "The layered model: show, explain, compare, compile.",

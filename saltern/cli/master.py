@@ -1,9 +1,10 @@
-"""``saltern master check|prepare``: before the Salt master starts."""
+"""``saltern master check|prepare|compile``: for the start of a Salt master, and for its hooks."""
 
 from __future__ import annotations
 
 import getpass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -27,12 +28,16 @@ def master() -> None:
 
 @master.command()
 @config_option
+@click.option("--prepare", "first", is_flag=True, help="Do what `prepare` does before.")
 @click.pass_context
-def check(ctx: click.Context, directory: Path) -> None:
+def check(ctx: click.Context, directory: Path, first: bool) -> None:
     """Say what keeps the master from serving the model; exit code 2 when something does."""
     from saltern.adapters import mastercheck
 
     opts = mastercheck.read_config(directory)
+    # a wrong setting is told with all the others, not as the reason why nothing was prepared
+    if first and not mastercheck.misconfigured(opts):
+        _prepare(opts)
     found = mastercheck.faults(opts)
     for sentence in found:
         click.echo(sentence)
@@ -49,11 +54,32 @@ def prepare(directory: Path) -> None:
 
     To be run as the master's user. Again, it changes nothing.
     """
-    from saltern.adapters import mastercheck, modelsite
+    from saltern.adapters import mastercheck
+
+    _prepare(mastercheck.read_config(directory))
+
+
+def _prepare(opts: dict[str, Any]) -> None:
+    from saltern.adapters import modelsite
     from saltern.adapters.master import Site
 
-    opts = mastercheck.read_config(directory)
     site = Site.of(opts, any_cluster=True)
+    if not site.journal:
+        return
     settings = modelsite.pillar_settings(opts)
     for sentence in modelsite.prepare(site, getpass.getuser(), settings):
         click.echo(sentence)
+
+
+@master.command(name="compile")
+@config_option
+@click.argument("ref")
+def compile_(directory: Path, ref: str) -> None:
+    """Compile REF into the master's store; a hook refuses a push when this fails."""
+    from saltern.adapters import mastercheck
+    from saltern.adapters.master import Site
+    from saltern.adapters.modelsite import ModelSite
+
+    site = Site.of(mastercheck.read_config(directory), any_cluster=True)
+    info = ModelSite(site).find(ref).info
+    click.echo(f"Revision {info.id[:12]} compiles: {info.nodes} nodes.")

@@ -34,6 +34,9 @@ UV = "/usr/local/bin/uv"
 BOOTSTRAP = "/run/saltern-bootstrap"
 #: Seconds until every minion must have answered the new master.
 MINIONS_TIMEOUT = 180
+#: The lab's own part of the master's configuration: what lies in the tree is deployed, also when
+#: it is in no commit.
+FRAGMENT = ("etc/salt/master.d/95-lab.conf", "saltern:\n  revision: worktree\n")
 EXTRAS = "master"
 #: Where minions listen to the master.
 PUBLISH_PORT = 4505
@@ -157,6 +160,7 @@ class ClusterLab:
         if done.get("revision") != wanted["revision"]:
             self.report(f"moving the model to {self.staged.revision[:12]}")
             self._push_model()
+        self._configure_revision()
         self.report("applying the master's own roles")
         self._apply_masterless()
         if done and done.get("wheel") != wanted["wheel"]:
@@ -164,6 +168,12 @@ class ClusterLab:
             self.on_master(["systemctl", "restart", "salt-master", "salt-api"])
         self._done_file().write_text(json.dumps(wanted), encoding="utf-8")
         return True
+
+    def _configure_revision(self) -> None:
+        name, text = FRAGMENT
+        place = self._root() / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text, encoding="utf-8")
 
     def _root(self) -> Path:
         return self.provider.root(self.master)

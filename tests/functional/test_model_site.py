@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import stat
 import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -25,6 +26,7 @@ from saltern.cli import cli
 from saltern.errors import ModelError, PreflightError, SalternError, UnknownNodeError
 from saltern.model import serve
 from tests.model.trees import write_tree
+from tests.support import TREE
 from tests.unit.model.conftest import files
 
 WEB, DB = "web01.c1.test", "db01.c1.test"
@@ -100,7 +102,10 @@ class Trial:
 @pytest.fixture
 def trial(tmp_path: Path) -> Trial:
     built = Trial(tmp_path)
+    # before there is a model: with one, its first revision would be served
+    built.model.rename(tmp_path / "later")
     built.prepare()
+    (tmp_path / "later").rename(built.model)
     return built
 
 
@@ -258,7 +263,6 @@ def test_a_deployment_wants_a_commit(trial: Trial) -> None:
 
 
 def test_prepare_again_does_nothing_and_mends_what_is_in_use(trial: Trial) -> None:
-    assert trial.prepare() == []
     revision = trial.site.compile("HEAD", "ann", "").revision
     assert trial.prepare() == []
     shutil.rmtree(trial.root / "store/revisions" / revision.id)
@@ -266,9 +270,10 @@ def test_prepare_again_does_nothing_and_mends_what_is_in_use(trial: Trial) -> No
     assert trial.port() == 8080
 
 
-def test_a_site_that_serves_the_tree_follows_it(trial: Trial) -> None:
+def test_a_site_that_serves_its_tree_is_left_with_something(trial: Trial) -> None:
     trial.block["revision"] = "worktree"
-    assert trial.prepare() == ["cluster c1 is served the tree"]
+    (told,) = trial.prepare()
+    assert told.startswith("cluster c1 is served worktree-")
     assert trial.serving.pillar(WEB)["__reclass__"]["revision"].startswith("worktree-")
     # a change waits for a deployment, unless nothing else is left to serve
     trial.commit(9090)
@@ -276,8 +281,20 @@ def test_a_site_that_serves_the_tree_follows_it(trial: Trial) -> None:
     assert trial.port() == 8080
     (served,) = trial.site.journal.deployed().values()
     shutil.rmtree(trial.root / "store/revisions" / served)
-    assert trial.prepare()[-1] == "cluster c1 is served the tree"
+    assert trial.prepare()[-1].startswith("cluster c1 is served worktree-")
     assert trial.port() == 9090
+    # a master starts whatever lies in its tree
+    trial.commit("${no:where}")
+    assert trial.prepare() == []
+    trial.site.journal.path.unlink()
+    assert "nothing to serve:" in trial.prepare()[-1]
+
+
+def test_a_new_master_serves_its_revision(tmp_path: Path) -> None:
+    trial = Trial(tmp_path)
+    assert trial.prepare()[-1].startswith("cluster c1 is served ")
+    assert trial.port() == 8080
+    assert trial.prepare() == []
 
 
 @pytest.mark.parametrize(
@@ -296,6 +313,46 @@ def test_the_block_of_the_master_is_read_strictly(block: Any, sentence: str | No
         return
     with pytest.raises(PreflightError, match=sentence):
         Site.of(opts)
+
+
+def test_a_push_that_does_not_compile_is_refused(trial: Trial, tmp_path: Path) -> None:
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    text = (TREE / "formulas/salt/files/model-pre-receive").read_text()
+    constants = "bin=/opt/salt/bin config=/etc/salt"
+    assert constants in text
+    here = f"bin={Path(sys.executable).parent} config={trial.write()}"
+    (hooks / "pre-receive").write_text(text.replace(constants, here))
+    (hooks / "pre-receive").chmod(0o755)
+    git(trial.model, "config", "core.hooksPath", str(hooks))
+    git(trial.model, "config", "receive.denyCurrentBranch", "updateInstead")
+    git(tmp_path, "clone", "-q", str(trial.model), "mine")
+    mine = tmp_path / "mine"
+
+    def push(port: int | str) -> subprocess.CalledProcessError | None:
+        trial.content["classes/system/web.yml"]["parameters"] = {"web": {"server": {"port": port}}}
+        write_tree(mine, trial.content)
+        git(mine, "commit", "-qam", f"port {port}")
+        try:
+            git(mine, "push", "-q", "origin", "HEAD:main", "HEAD:topic")
+        except subprocess.CalledProcessError as err:
+            return err
+        return None
+
+    assert push(9090) is None
+    commit = git(mine, "rev-parse", "HEAD")
+    assert git(trial.model, "rev-parse", "HEAD") == commit
+    assert "port: 9090" in (trial.model / "classes/system/web.yml").read_text()
+    assert trial.site.store.has(commit)
+    refused = push("${no:where}")
+    assert refused is not None
+    assert "${no:where} has no value at key web:server:port" in refused.stderr
+    assert "refs/heads/main is refused" in refused.stderr
+    assert git(trial.model, "rev-parse", "main", "topic") == f"{commit}\n{commit}"
+    assert not trial.site.store.has(git(mine, "rev-parse", "HEAD"))
+    assert not trial.site.repo.dirty()
+    # a branch may go
+    git(mine, "push", "-q", "origin", ":topic")
 
 
 # -- saltern master check ----------------------------------------------------------------
@@ -382,6 +439,23 @@ def test_the_commands(tmp_path: Path) -> None:
     assert f"site key {tmp_path}/journal/site.key" in done.output
     again = CliRunner().invoke(cli, ["master", "prepare", "--config", folder])
     assert (again.exit_code, again.output) == (0, "")
+    compiled = CliRunner().invoke(cli, ["master", "compile", "--config", folder, "HEAD"])
+    assert (compiled.exit_code, compiled.output[-18:]) == (0, "compiles: 3 nodes.\n"[-18:])
     fit = CliRunner().invoke(cli, ["master", "check", "--config", folder])
     assert (fit.exit_code, fit.output) == (0, ""), fit.output
-    assert Journal(trial.plugin["journal"]).deployed() == {}
+    assert list(Journal(trial.plugin["journal"]).deployed()) == ["c1"]
+
+
+def test_one_command_before_the_start(tmp_path: Path) -> None:
+    trial = Trial(tmp_path)
+    trial.opts["pillar_cache"] = True
+    start = ["master", "check", "--prepare", "--config", str(trial.write())]
+    refused = CliRunner().invoke(cli, start)
+    assert refused.exit_code == 2
+    assert "pillar_cache" in refused.output
+    assert not (tmp_path / "journal").exists()
+    del trial.opts["pillar_cache"]
+    trial.write()
+    fit = CliRunner().invoke(cli, start)
+    assert fit.exit_code == 0, fit.output
+    assert "cluster c1 is served" in fit.output
