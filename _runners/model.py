@@ -255,3 +255,127 @@ def history(cluster=None, node=None, limit=50):
         {**vars(change), "at": change.at.isoformat(timespec="seconds")}
         for change in _model().journal.history(node, cluster, int(limit))
     ]
+
+
+@salt_runner
+def lint(cluster=None, revision=None, rules=None, strict=False):
+    """
+    Check the model by named rules; ``docs/reference/lint.md`` has them with their cures.
+
+    cluster
+        Only this cluster (name, or several separated by commas); default all
+    revision
+        Git ref, or ``worktree``; default ``saltern:revision``
+    rules
+        Only these rules, a list or separated by commas
+    strict
+        Warnings count as errors
+
+    Exit code 0: clean, or warnings only. 1: errors. 2: the model does not compile.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run model.lint cluster=demo-core rules=schema,plaintext-secret
+    """
+    from saltern.adapters.modeltools import lint_report
+
+    report = lint_report(_site(), _listed(cluster), revision, _listed(rules))
+    code = report.exit_code(strict=bool(strict))
+    told = [f"{finding.severity}: {finding}" for finding in report.findings]
+    sentence = f"{len(told)} findings, {len(report.errors)} of them errors."
+    return {"result": not code, "comment": sentence, "retcode": code, "told": told} | (
+        report.to_json()
+    )
+
+
+@salt_runner
+def explain(node, key, revision=None):
+    """
+    Tell which lines of the model make a key of a node what it is, in merge order.
+
+    Secrets are shown as ``(secret)`` and ``(encrypted)``.
+
+    node
+        Minion id
+    key
+        ``a:b:c``
+    revision
+        Git ref, or ``worktree``; default ``saltern:revision``
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run model.explain ctl01.demo-core.test keystone:server:url
+    """
+    from saltern.adapters.modeltools import explained
+
+    found = explained(_site(), str(node), str(key), revision)
+    return {"result": found.found, "comment": found.sentence, **found.to_json()}
+
+
+@salt_runner
+def schema(role=None, node=None, cluster=None, revision=None):
+    """
+    Return the JSON schema of a role, or check the data of a node or cluster by the schemas.
+
+    role
+        ``service.role``
+    node
+        Check the roles of this node
+    cluster
+        Check the roles of all nodes of this cluster
+    revision
+        Git ref, or ``worktree``; default ``saltern:revision``
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run model.schema keystone.server
+        salt-run model.schema node=ctl01.demo-core.test
+    """
+    from saltern.adapters.modeltools import schema_of, schema_report
+
+    if (role is not None) + (node is not None) + (cluster is not None) != 1:
+        raise PreflightError("one of role, node and cluster has to be named")
+    if role is not None:
+        return schema_of(_site(), str(role))
+    report = schema_report(_site(), node, cluster, revision)
+    code = report.exit_code()
+    sentence = f"{len(report.findings)} findings."
+    return {"result": not code, "comment": sentence, "retcode": code, **report.to_json()}
+
+
+@salt_runner
+def secrets_check(cluster=None, revision=None):
+    """
+    Check that every secret of a cluster has a value, opens with the master's key, and is used.
+
+    cluster
+        Name of the cluster; default ``saltern:cluster``
+    revision
+        Git ref, or ``worktree``; default ``saltern:revision``
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run model.secrets_check demo-core
+    """
+    from saltern.adapters.modeltools import secret_faults
+
+    site = Site.of(__opts__, cluster)
+    home = pillar_settings(__opts__).get("gpg_home")
+    told = [str(fault) for fault in secret_faults(site, site.cluster, home, revision)]
+    sentence = f"{len(told)} findings about the secrets of {site.cluster}."
+    return {"result": not told, "comment": sentence, "findings": told}
+
+
+def _listed(names):
+    """A list from a list or a text with commas; None when there is nothing in it."""
+    if isinstance(names, str):
+        names = [name.strip() for name in names.split(",") if name.strip()]
+    return list(names) if names else None

@@ -92,6 +92,19 @@ class Explanation:
     near: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    @property
+    def sentence(self) -> str:
+        """The outcome in one sentence."""
+        if not self.found:
+            parent = f"{self.parent} exists" if self.parent else "no parent of it exists"
+            near = f"; did you mean {', '.join(self.near)}?" if self.near else "."
+            return f"{self.node} has no key {self.key}; {parent}{near}"
+        if self.fault:
+            return f"{self.key} of {self.node} has no value: {self.fault}."
+        writers = len({(t.file, t.line) for t in self.touches if t.winner})
+        who = "1 line says" if writers == 1 else f"{writers} lines say"
+        return f"{self.key} of {self.node} is what {who}."
+
     def to_json(self) -> dict[str, Any]:
         """Return the explanation as plain data."""
         return asdict(self)
@@ -298,12 +311,17 @@ class _Site:
             self.formulas = None
         self.cluster = ""
         self.nodes: Mapping[str, CompiledNode] = {}
+        errors: Mapping[str, ModelError] = {}
+        pillar: Mapping[str, Any] | None = None
         try:
             self.cluster = cluster_of(inventory, node_id)
-            self.nodes, errors = try_compile_cluster(inventory, self.cluster)
+            if self.cluster:
+                self.nodes, errors = try_compile_cluster(inventory, self.cluster)
+                pillar = self.nodes[node_id].pillar if node_id in self.nodes else None
+            else:
+                pillar = inventory.node(node_id).parameters
         except ModelError as err:
             errors = {node_id: err}
-        compiled = self.nodes.get(node_id)
         if node_id in errors:
             self.notes.append(f"the node does not compile: {errors[node_id]}")
         others = sorted(set(errors) - {node_id})
@@ -311,7 +329,6 @@ class _Site:
             self.notes.append(
                 f"not compiled, so nothing they publish is shown: {', '.join(others)}"
             )
-        pillar = compiled.pillar if compiled is not None else None
         self.own = _View(inventory, merged, pillar, self.formulas)
         self._views: dict[str, _View] = {node_id: self.own}
 
@@ -496,11 +513,13 @@ def _enter(ledger: list[_Write], write: _Write, asked: KeyPath, view: _View) -> 
             below = _is_prefix(write.cut, w.path) or _is_prefix(write.cut, asked)
             if below and (w.member is not write.member or w.cut != write.cut):
                 gone.append(w)
-    elif write.shape in ("scalar", "null"):
-        gone = [w for w in earlier if _is_prefix(write.path, w.path)]
     else:
+        plain = ("scalar", "null")
         gone = [
-            w for w in earlier if _is_prefix(w.path, write.path) and w.shape in ("scalar", "null")
+            w
+            for w in earlier
+            if (write.shape in plain and _is_prefix(write.path, w.path))
+            or (w.shape in plain and _is_prefix(w.path, write.path))
         ]
     for w in gone:
         w.overridden_by = write.place

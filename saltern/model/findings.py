@@ -17,6 +17,8 @@ from saltern.model.inventory import Inventory, Merged
 from saltern.model.lines import Spot
 
 ERROR, WARNING = "error", "warning"
+#: nodes that a sentence lists before it counts the rest
+_SHOWN = 6
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,10 @@ class Finding:
     def __str__(self) -> str:
         who = ""
         if self.nodes:
-            who = f"node{'s' if len(self.nodes) > 1 else ''} {', '.join(self.nodes)}"
+            names = ", ".join(self.nodes[:_SHOWN])
+            more = len(self.nodes) - _SHOWN
+            names += f" and {more} more" if more > 0 else ""
+            who = f"node{'s' if len(self.nodes) > 1 else ''} {names}"
         where = ", ".join(filter(None, (who, self.place)))
         sentence = f"{self.sentence.rstrip('.')}. [{self.rule}]"
         return f"{where}: {sentence}" if where else sentence
@@ -75,6 +80,7 @@ class Tree:
     :param formulas: directory of formulas
     :param only: names of the clusters that are checked; None for all
     :param deploying: whether a deployment asks, which refuses what a review only warns about
+    :param home: directory of the site's own ``removed_keys.yaml``
     :param today: the day that decides whether a removed key has expired
     """
 
@@ -82,6 +88,7 @@ class Tree:
     formulas: Path
     only: tuple[str, ...] | None = None
     deploying: bool = False
+    home: Path = Path()
     today: datetime.date = field(default_factory=datetime.date.today)
     version: str = __version__
 

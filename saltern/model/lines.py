@@ -146,7 +146,7 @@ def parse(text: str, shown: str) -> Lines:
         loader = _Loader(text)
         try:
             node = loader.get_single_node()
-            if node is None:
+            if node is None or node.tag == "tag:yaml.org,2002:null":
                 return Lines(shown, {}, tuple(_exemptions(text, ())))
             if not isinstance(node, yaml.MappingNode):
                 raise ModelError("the file is not a mapping", where=shown)

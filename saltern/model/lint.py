@@ -12,8 +12,8 @@ from typing import Any
 from saltern.errors import ModelError
 from saltern.model import lines
 from saltern.model import rules as _rules  # fills the registry
+from saltern.model.cluster import cluster_of, try_compile_cluster
 from saltern.model.cluster import clusters as all_clusters
-from saltern.model.cluster import try_compile_cluster
 from saltern.model.findings import ERROR, RULES, WARNING, Cluster, Fault, Finding, Rule, Tree
 from saltern.model.inventory import Inventory
 from saltern.model.schema import formulas_path
@@ -24,6 +24,10 @@ LAYERS = _rules.LAYERS
 
 #: faults of these rules mean that there is nothing sound to check
 _BROKEN = ("compile", "class-readable")
+#: what is asked of nodes outside of all clusters (a model of plain reclass), too
+_ANYWHERE = ("compile", "plaintext-secret", "secret-place")
+#: what a schema can say about a role's data
+_DATA = ("schema", "unknown-key", "schema-missing")
 _CHAIN = re.compile(r" \([^)]*\)")
 
 
@@ -102,6 +106,7 @@ def run(
     *,
     rules: Collection[str] | None = None,
     deploying: bool = False,
+    home: Path | None = None,
 ) -> Report:
     """Run the rules over some clusters, or over the whole tree.
 
@@ -110,6 +115,7 @@ def run(
     :param formulas_dir: as in :func:`check`
     :param rules: names of rules; default: all. Whether the model compiles is always checked
     :param deploying: a deployment asks: a role without a formula is an error
+    :param home: directory with the site's ``removed_keys.yaml``; default: the model tree
     :raises ModelError: an unknown rule, or no formulas to check against
     """
     chosen = _chosen(rules)
@@ -118,9 +124,10 @@ def run(
         formulas_path(inventory, formulas_dir),
         tuple(clusters) if clusters is not None else None,
         deploying,
+        home or inventory.path,
     )
     found: list[Finding] = []
-    names = tuple(clusters) if clusters is not None else tuple(all_clusters(inventory))
+    names = tuple(clusters) if clusters is not None else (*all_clusters(inventory), *_outside(tree))
     for rule in chosen:
         if rule.scope == "tree":
             found += _findings(rule, rule.check(tree))
@@ -132,10 +139,37 @@ def run(
             continue
         context = Cluster(tree, name, nodes, errors)
         for rule in chosen:
-            if rule.scope == "cluster" and (context.whole or not rule.whole):
+            here = name or rule.name in _ANYWHERE
+            if rule.scope == "cluster" and here and (context.whole or not rule.whole):
                 found += _findings(rule, rule.check(context))
     kept, excepted = _excepted(inventory, names, _grouped(found))
-    return Report(tuple(kept), tuple(excepted), names, tuple(rule.name for rule in chosen))
+    return Report(
+        tuple(kept),
+        tuple(excepted),
+        tuple(filter(None, names)),
+        tuple(rule.name for rule in chosen),
+    )
+
+
+def check_data(
+    inventory: Inventory,
+    node: str | None = None,
+    cluster: str | None = None,
+    formulas_dir: str | Path | None = None,
+) -> Report:
+    """Check the data of a node, or of all nodes of a cluster, by the schemas of their roles.
+
+    :param node: id of the node; its cluster is compiled, since others publish to it
+    :param cluster: name of the cluster, when no node is named
+    :param formulas_dir: as in :func:`check`
+    :raises ModelError: unknown node, or neither node nor cluster is named
+    """
+    if node is not None:
+        cluster = cluster_of(inventory, node)
+    if cluster is None:
+        raise ModelError("neither a node nor a cluster is named")
+    report = run(inventory, [cluster], formulas_dir, rules=_DATA)
+    return report.about(node) if node is not None else report
 
 
 def text(report: Report, *, verbose: bool = False) -> Iterator[str]:
@@ -188,6 +222,17 @@ def _chosen(names: Collection[str] | None) -> list[Rule]:
                 cure="`saltern model lint --list-rules` lists them",
             )
     return [rule for rule in RULES.values() if rule.name in names or rule.name in _BROKEN]
+
+
+def _outside(tree: Tree) -> tuple[str, ...]:
+    """The nameless cluster of the nodes that are in none, when there are such nodes."""
+    for node_id in tree.members:
+        try:
+            if not cluster_of(tree.inventory, node_id):
+                return ("",)
+        except ModelError:
+            continue
+    return ()
 
 
 def _findings(rule: Rule, faults: Iterable[Fault]) -> Iterator[Finding]:

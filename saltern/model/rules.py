@@ -151,7 +151,7 @@ def unused_class(tree: Tree) -> Iterator[Fault]:
 )
 def removed_key(tree: Tree) -> Iterator[Fault]:
     """No file writes a key that the model no longer reads; from its expiry on, an error."""
-    rows = removed_keys(tree.inventory.path)
+    rows = removed_keys(tree.home)
     for file, entry, path in _written(tree):
         for row in rows:
             if _matches(path, row.key):
@@ -518,7 +518,9 @@ def address_twice(cluster: Cluster) -> Iterator[Fault]:
     """No two hosts of a cluster have the same address."""
     owners: dict[str, str] = {}
     for node in cluster.nodes.values():
-        address = str(node.host.get("address"))
+        address = str(node.host.get("address") or "")
+        if not address:
+            continue
         if address in owners:
             yield Fault(
                 f"host address {address} is that of {owners[address]} too",

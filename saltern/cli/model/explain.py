@@ -45,6 +45,9 @@ def explain(
     from saltern.model.inventory import Inventory
 
     options = read_options(options_file)
+    beside = path / "formulas"
+    if formulas is None and beside.is_dir():
+        formulas = beside  # a revision is a directory of its own
     with _tree(path, revision, options) as top:
         found = explained(Inventory(top, **options), node, key, formulas)
     if form == "json":
@@ -80,10 +83,7 @@ def text(found: Explanation) -> Iterator[str]:
     for touch in found.touches:
         yield from _touch(touch, "  ")
     if not found.found:
-        parent = f"{found.parent} exists" if found.parent else "no parent of it exists"
-        yield f"= no such key; {parent}"
-        if found.near:
-            yield f"  did you mean: {', '.join(found.near)}"
+        yield f"= {found.sentence}"
     elif found.fault:
         yield f"= no value: {found.fault}"
     else:

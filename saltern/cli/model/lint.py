@@ -93,7 +93,6 @@ def schema(
     Errors name file and line of the class that wrote the value.
     """
     from saltern.model import lint as linter
-    from saltern.model.cluster import cluster_of
     from saltern.model.schema import formulas_path, role_schema
 
     if sum(given is not None for given in (role, node, cluster)) != 1:
@@ -110,11 +109,7 @@ def schema(
             )
         click.echo(json.dumps(found, indent=2))
         return
-    name = cluster if node is None else cluster_of(inventory, node)
-    report = linter.run(
-        inventory, [str(name)], formulas, rules=("schema", "unknown-key", "schema-missing")
-    )
-    report = report.about(node) if node is not None else report
+    report = linter.check_data(inventory, node, cluster, formulas)
     _print(report, form, False, path)
     ctx.exit(report.exit_code())
 
