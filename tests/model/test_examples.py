@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
+from saltern.errors import ModelError
+from saltern.lab.staging import host_facts
 from saltern.model import Inventory, lint, nodes
 from saltern.model.cluster import CompiledNode, compile_cluster
+from saltern.model.tree import merge
 from saltern.rollout.stages import StagePlan, make_plan
 from tests.model import golden
 from tests.model.trees import comparable, oracle, ours
@@ -178,7 +181,21 @@ def test_golden(tree: Inventory, cluster: str) -> None:
     assert not changed, f"renew with `python -m tests.model.golden` if this is wanted:\n{changed}"
 
 
-@pytest.mark.parametrize("cluster", golden.CLUSTERS)
+@every_cluster
+def test_golden_files_hold_everything(compiled: Compiled, cluster: str) -> None:
+    """What a node's file leaves out is in the common one."""
+    folder = golden.FOLDER / cluster
+    common = yaml.safe_load((folder / "common.yml").read_text())
+    for name, node in compiled[cluster].items():
+        path = folder / f"{name.partition('.')[0]}.yml"
+        if path.exists():
+            whole = merge(common, yaml.safe_load(path.read_text()))
+            assert set(whole) == set(node.pillar) - {"topology"}
+            assert whole["lifecycle"] == node.lifecycle
+            assert whole["host"] == node.host
+
+
+@every_cluster
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_same_as_reclass(tree: Inventory, compiled: Compiled, cluster: str) -> None:
     """On one node of each group: the others differ in their own file only."""
@@ -226,6 +243,16 @@ def test_a_deployment_is_refused_for_each_role_without_formula(
     for role in missing:
         service, _, name = role.partition(".")
         assert not (FORMULAS / service / f"{name}.sls").exists()
+
+
+@pytest.mark.parametrize(
+    ("cluster", "provider"), [("iaas", "maas|libvirt"), ("caas", "preexisting")]
+)
+def test_the_lab_leaves_other_providers_alone(
+    compiled: Compiled, cluster: str, provider: str
+) -> None:
+    with pytest.raises(ModelError, match=f"the lab cannot provide a host by '({provider})'"):
+        host_facts(dict(compiled[cluster]))
 
 
 def executable(found: Mapping[str, CompiledNode], role: str) -> bool:
