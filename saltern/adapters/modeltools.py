@@ -13,7 +13,7 @@ from saltern.adapters.modelsite import formulas_beside
 from saltern.model import Inventory, lint, secrets
 from saltern.model.explain import Explanation, explain
 from saltern.model.options import Options
-from saltern.model.schema import formulas_path, role_schema
+from saltern.model.schema import existing_schema, formulas_path
 
 
 @contextlib.contextmanager
@@ -25,7 +25,7 @@ def inventory_at(site: Site, revision: str | None = None) -> Iterator[Inventory]
         are on a master without revisions
     :raises ModelError: no such revision, or the tree cannot be read
     """
-    ref = revision or (site.revision if site.journal else WORKTREE)
+    ref = str(revision or (site.revision if site.journal else WORKTREE))
     if ref == WORKTREE:
         yield Inventory(site.model, **site.options)
         return
@@ -51,12 +51,12 @@ def explained(site: Site, node: str, key: str, revision: str | None = None) -> E
         return explain(inventory, node, key, formulas_beside(site))
 
 
-def schema_of(site: Site, role: str) -> dict[str, Any] | None:
-    """Return the JSON schema of a role, or None when it has none.
+def schema_of(site: Site, role: str) -> dict[str, Any]:
+    """Return the JSON schema of a role.
 
-    :raises ModelError: the schema is broken
+    :raises ModelError: it has none, or it is broken
     """
-    return role_schema(formulas_path(Inventory(site.model), formulas_beside(site)), role)
+    return existing_schema(formulas_path(Inventory(site.model), formulas_beside(site)), role)
 
 
 def schema_report(

@@ -72,6 +72,21 @@ def role_schema(formulas: Path, role: str) -> dict[str, Any] | None:
     return _load_schema(str(path), path.stat().st_mtime_ns)
 
 
+def existing_schema(formulas: Path, role: str) -> dict[str, Any]:
+    """Return the JSON schema of a role.
+
+    :raises ModelError: it has none, or it is broken
+    """
+    found = role_schema(formulas, role)
+    if found is None:
+        raise ModelError(
+            f"role {role} has no schema",
+            where=str(formulas),
+            cure="Write formulas/<service>/schemas/<role>.yaml",
+        )
+    return found
+
+
 @lru_cache(maxsize=1024)
 def _load_schema(path: str, _stamp: int) -> dict[str, Any]:
     try:

@@ -93,20 +93,13 @@ def schema(
     Errors name file and line of the class that wrote the value.
     """
     from saltern.model import lint as linter
-    from saltern.model.schema import formulas_path, role_schema
+    from saltern.model.schema import existing_schema, formulas_path
 
     if sum(given is not None for given in (role, node, cluster)) != 1:
         raise click.UsageError("Give one of ROLE, --check NODE and --cluster NAME.")
     inventory = open_inventory(path, options_file)
     if role is not None:
-        folder = formulas_path(inventory, formulas)
-        found = role_schema(folder, role)
-        if found is None:
-            raise ModelError(
-                f"role {role} has no schema",
-                where=str(folder),
-                cure="Write formulas/<service>/schemas/<role>.yaml",
-            )
+        found = existing_schema(formulas_path(inventory, formulas), role)
         click.echo(json.dumps(found, indent=2))
         return
     report = linter.check_data(inventory, node, cluster, formulas)
