@@ -20,15 +20,15 @@ from saltern.model.prepare import Outline, outline, prepared
 from saltern.model.query import ExportEntry, ExportIndex
 from saltern.model.resolve import Fault, Resolver
 from saltern.model.source import Source
-from saltern.model.tree import Layers, build, merge
+from saltern.model.tree import Layers, build, legible, merge
 from saltern.model.walk import State, Walk, Walked, applied, via
 
 log = logging.getLogger(__name__)
 
 #: how many faults one sentence lists before it counts the rest
 _SHOWN = 20
-#: characters of a key path in a sentence
-_KEY_SHOWN = 200
+#: characters that they may take
+_LENGTH = 1500
 #: merged prefixes of class lists that are kept
 _STATES_KEPT = 20_000
 
@@ -259,7 +259,7 @@ class Inventory:
         ):
             if environment not in self.options.allow_adapter_env_override:
                 raise ModelError(
-                    f"environment {environment} may not be asked for",
+                    f"environment {legible(environment)} may not be asked for",
                     where=f"node {node_id}",
                     cure="List it in model option allow_adapter_env_override",
                 )
@@ -269,7 +269,7 @@ class Inventory:
     def _own(self, node_id: str) -> Source:
         if node_id not in self.node_files:
             raise ModelError(
-                f"node {node_id} has no entry in the model",
+                f"node {legible(node_id)} has no entry in the model",
                 where=str(self.options.nodes_path),
                 cure="Add its host to the cluster class and run `saltern model nodes`",
             )
@@ -374,8 +374,10 @@ class Inventory:
             f"{fault.sentence} at {self.place(merged, fault.path, fault.ref, section)}"
             for fault in unique[:_SHOWN]
         ]
-        if len(unique) > _SHOWN:
-            sentences.append(f"and {len(unique) - _SHOWN} more")
+        while len(sentences) > 1 and sum(map(len, sentences)) > _LENGTH:
+            sentences.pop()
+        if len(unique) > len(sentences):
+            sentences.append(f"and {len(unique) - len(sentences)} more")
         cure = ""
         if any(fault.ref.startswith("_secret:") for fault in unique):
             cure = "Run `saltern model secrets init` to create missing secrets"
@@ -393,7 +395,7 @@ class Inventory:
         section: str = "parameters",
     ) -> str:
         """Say where a key was set: ``key a:b in file (class chain)``."""
-        key = shown(path)
+        key = legible(":".join(path)) or "(top)"
         setters = _setters(merged.members, path, section)
         if ref:
             # the file that wrote the reference, if the key's own text shows it
@@ -483,12 +485,6 @@ def _remove(tree: Any, path: tuple[str, ...]) -> None:
         del tree[int(last)]
     else:
         del tree[last]
-
-
-def shown(path: tuple[str, ...]) -> str:
-    """A key path for people, cut when it is very long."""
-    key = ":".join(path) or "(top)"
-    return key if len(key) <= _KEY_SHOWN else f"{key[:_KEY_SHOWN]}…"
 
 
 def _setters(

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from saltern.errors import ModelError
+from saltern.model.tree import legible
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,15 @@ def parse(line: str) -> ClassMapping:
         pattern, *classes = list(lexer)
     except ValueError:
         raise ModelError(
-            f"class mapping {line!r}: a quote or slash is not closed, or the line is empty"
+            f"class mapping {legible(repr(line))}: a quote or slash is not closed, or nothing "
+            "is there"
         ) from None
     if not slashed:
         return ClassMapping(line, pattern, None, tuple(classes))
     try:
         return ClassMapping(line, "", re.compile(pattern), tuple(classes))
     except re.error as err:
-        raise ModelError(f"class mapping {line!r}: {err}") from None
+        raise ModelError(f"class mapping {legible(repr(line))}: {err}") from None
 
 
 def classes(mappings: Iterable[ClassMapping], name: str) -> tuple[str, ...]:
@@ -76,6 +78,8 @@ def classes(mappings: Iterable[ClassMapping], name: str) -> tuple[str, ...]:
     for mapping in mappings:
         for entry in mapping.matching(name):
             if not entry or " " in entry or "/" in entry:
-                raise ModelError(f"class mapping {mapping.line!r}: {entry!r} is no class name")
+                raise ModelError(
+                    f"class mapping {legible(repr(mapping.line))}: {legible(repr(entry))} is no class name"
+                )
             found[entry] = None
     return tuple(found)

@@ -22,6 +22,8 @@ from saltern.model.tree import (
     Ref,
     Text,
     TreeError,
+    chained,
+    legible,
     merge,
     seal,
     split_path,
@@ -91,6 +93,7 @@ class Resolver:
         self._environment = environment
         self._plans: Plans = {} if plans is None else plans
         self._values: dict[str, Any] = {}
+        self._failed: dict[str, MissingReference | TreeError] = {}
         self._folded: dict[int, Any] = {}
         self._pending: list[str] = []
         self._open: set[int] = set()
@@ -214,7 +217,9 @@ class Resolver:
             if len(path) > MAX_LEVELS:
                 raise TreeError(f"nested more than {MAX_LEVELS} levels deep")
         except MissingReference as err:
-            self.faults.append(Fault(path, f"reference ${{{err.ref}}} has no value", err.ref))
+            self.faults.append(
+                Fault(path, f"reference ${{{legible(err.ref)}}} has no value", err.ref)
+            )
             return None
         except TreeError as err:
             self.faults.append(Fault(err.path or path, err.sentence))
@@ -315,12 +320,18 @@ class Resolver:
             return value
         if ref in self._pending:
             cycle = [*self._pending[self._pending.index(ref) :], ref]
-            raise TreeError("references form a cycle: " + " -> ".join(f"${{{r}}}" for r in cycle))
+            raise TreeError(f"references form a cycle: {chained(f'${{{r}}}' for r in cycle)}")
         if len(self._pending) >= MAX_CHAIN:
             raise TreeError(f"more than {MAX_CHAIN} references lead to each other")
+        failed = self._failed.get(ref)
+        if failed is not None:
+            raise failed
         self._pending.append(ref)
         try:
             value = self.top(self._walk(path, ref))
+        except (MissingReference, TreeError) as err:
+            self._failed[ref] = err
+            raise
         finally:
             self._pending.pop()
         self._values[ref] = value

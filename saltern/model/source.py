@@ -3,46 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Iterator
+import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from saltern.errors import ModelError
+from saltern.model import reader
 from saltern.model.options import Options
-from saltern.model.tree import TreeError, build
+from saltern.model.tree import TreeError, build, legible
 
 EXTENSIONS = (".yml", ".yaml")
 SECTIONS = ("classes", "applications", "parameters", "exports", "environment")
 _SKIPPED = ("CVS", "SCCS")
-
-# libyaml parses ten times faster; the Python loader gives the same data.
-_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class _LastWins(_Base):  # type: ignore[misc]
-    """YAML 1.1 as reclass reads it."""
-
-
-class _Unique(_Base):  # type: ignore[misc]
-    """YAML 1.1 in which a key may be written once only."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        # before the base class folds `<<` in, where an explicit key rightly wins
-        seen = set()
-        for key, _ in node.value:
-            mark = (key.tag, key.value) if isinstance(key.value, str) else None
-            if mark is None or key.tag == "tag:yaml.org,2002:merge":
-                continue
-            if mark in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key.value!r} is written twice", key.start_mark
-                )
-            seen.add(mark)
-        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)
-        return mapping
 
 
 @dataclass(frozen=True)
@@ -82,8 +56,8 @@ def _walk(
 ) -> Iterator[tuple[str, os.stat_result]]:
     here = os.path.join(top, below) if below else top
     try:
-        stat = os.stat(here)
-        mark = (stat.st_dev, stat.st_ino)
+        status = os.stat(here)
+        mark = (status.st_dev, status.st_ino)
         if mark in parents:
             return
         with os.scandir(here) as found:
@@ -153,27 +127,30 @@ def load(top: Path, below: str, name: str, options: Options) -> Source:
     path = os.path.join(top, below)
     shown = f"{top.name}/{below}"
     try:
-        stat = os.stat(path)
-        stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        status = os.stat(path)
+        stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
         cached = _parsed.get((path, name, options.strict))
         if cached is not None and cached[0] == stamp:
             return cached[1]
+        _check(status, shown)
         with open(path, encoding="utf-8") as stream:
-            data = yaml.load(stream, Loader=_Unique if options.strict else _LastWins)  # noqa: S506
+            text = stream.read()
     except OSError as err:
         raise ModelError(f"cannot read the file: {err.strerror}", where=shown) from None
     except UnicodeDecodeError:
         raise ModelError("the file is not UTF-8", where=shown) from None
-    except yaml.MarkedYAMLError as err:
-        line = f":{err.problem_mark.line + 1}" if err.problem_mark else ""
-        raise ModelError(f"{err.problem or err.context}", where=f"{shown}{line}") from None
-    except yaml.YAMLError as err:
-        raise ModelError(f"not valid YAML: {str(err).splitlines()[0]}", where=shown) from None
-    except ValueError:  # its text holds the value
-        raise ModelError("a date or number is out of range", where=shown) from None
+    data = reader.parse(text, shown, strict=options.strict)
     source = _source(data, name, shown, options)
     _parsed[(path, name, options.strict)] = (stamp, source)
     return source
+
+
+def _check(status: os.stat_result, shown: str) -> None:
+    """Refuse what cannot be read to its end."""
+    if not stat.S_ISREG(status.st_mode):
+        raise ModelError("not a regular file", where=shown)
+    if status.st_size > reader.MAX_SIZE:
+        raise ModelError(f"larger than {reader.MAX_SIZE >> 20} MiB", where=shown)
 
 
 def _source(data: Any, name: str, shown: str, options: Options) -> Source:
@@ -185,34 +162,45 @@ def _source(data: Any, name: str, shown: str, options: Options) -> Source:
         for key in data:
             if key not in SECTIONS:
                 raise ModelError(
-                    f"unknown top-level key {key!r}",
+                    f"unknown top-level key {legible(repr(key))}",
                     where=shown,
                     cure=f"Use one of: {', '.join(SECTIONS)}",
                 )
     environment = data.get("environment")
     if environment is not None and not isinstance(environment, str):
-        raise ModelError(f"environment must be a string, not {environment!r}", where=shown)
+        raise ModelError(
+            f"environment must be a string, not a {type(environment).__name__}", where=shown
+        )
     return Source(
         name=name,
         path=shown,
-        classes=tuple(absolute(entry, name) for entry in _names(data, "classes", shown)),
-        applications=_names(data, "applications", shown),
+        classes=tuple(absolute(entry, name) for entry in _names(data, "classes", shown, options)),
+        applications=_names(data, "applications", shown, options),
         parameters=_tree(data, "parameters", shown, options),
         exports=_tree(data, "exports", shown, options),
         environment=environment,
     )
 
 
-def _names(data: dict[str, Any], section: str, shown: str) -> tuple[str, ...]:
+def _names(data: dict[str, Any], section: str, shown: str, options: Options) -> tuple[str, ...]:
     names = data.get(section)
     if names is None:
         return ()
     if not isinstance(names, list):
         raise ModelError(f"{section} must be a list", where=shown)
+    anything = section == "applications" and not options.strict  # as in reclass
     for entry in names:
-        if not isinstance(entry, str) or not entry or " " in entry or "/" in entry:
+        if not isinstance(entry, str):
+            raise ModelError(f"{section}: a {type(entry).__name__} is no name", where=shown)
+        if not anything and (not entry or " " in entry or "/" in entry):
             raise ModelError(
-                f"{section}: {entry!r} is no name (a string without spaces and slashes)",
+                f"{section}: {legible(repr(entry))} is no name (a string without spaces and "
+                "slashes)",
+                where=shown,
+            )
+        if section == "applications" and options.strict and ("${" in entry or "$[" in entry):
+            raise ModelError(
+                f"{section}: {legible(repr(entry))} holds a reference, which nothing resolves",
                 where=shown,
             )
     return tuple(names)
@@ -227,10 +215,8 @@ def _tree(data: dict[str, Any], section: str, shown: str, options: Options) -> d
     try:
         tree: dict[str, Any] = build(raw, strict=options.strict)
     except TreeError as err:
-        key = ":".join(err.path) or "(top)"
+        key = legible(":".join(err.path)) or "(top)"
         raise ModelError(err.sentence, where=f"{shown}, {section} key {key}") from None
-    except RecursionError:
-        raise ModelError("a YAML anchor contains itself", where=shown) from None
     return tree
 
 

@@ -10,7 +10,7 @@ between nodes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from saltern.model import query
@@ -42,6 +42,21 @@ class TreeError(Exception):
         super().__init__(sentence)
         self.sentence = sentence
         self.path = path
+
+
+def legible(text: str, length: int = 200) -> str:
+    """Return text from a model as an error may show it: cut, without control characters."""
+    if len(text) > length:
+        text = f"{text[:length]}…"
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+
+def chained(names: Iterable[str]) -> str:
+    """Return names as ``a -> b -> c``; the middle of a long chain is counted."""
+    shown = [legible(name, 100) for name in names]
+    if len(shown) > 12:
+        shown[6:-5] = [f"({len(shown) - 11} more)"]
+    return " -> ".join(shown)
 
 
 class Ref:
@@ -242,7 +257,9 @@ class _Builder:
             key = raw if type(raw) is str and raw else _key(raw, self.strict)
             if self.strict:
                 if key in spelt:
-                    raise TreeError(f"keys {spelt[key]!r} and {raw!r} are the same key", (key,))
+                    raise TreeError(
+                        f"keys {_quoted(spelt[key])} and {_quoted(raw)} are the same key", (key,)
+                    )
                 spelt[key] = raw
                 if "$" in key:
                     _without_marks(key)
@@ -250,7 +267,7 @@ class _Builder:
             if kind != MERGE:
                 key = key[1:]
                 if not key:
-                    raise TreeError(f"key {raw!r} is a prefix without a name")
+                    raise TreeError(f"key {_quoted(raw)} is a prefix without a name")
             try:
                 node = self.node(value, depth)
             except TreeError as err:
@@ -293,12 +310,16 @@ class _Builder:
 def _key(raw: Any, strict: bool) -> str:
     if isinstance(raw, bool) or raw is None or not isinstance(raw, str | int | float):
         if strict:
-            raise TreeError(f"key {raw!r} is not a string; quote it")
+            raise TreeError(f"key {_quoted(raw)} is not a string; quote it")
         raw = str(raw)
     key = raw if isinstance(raw, str) else str(raw)
     if not key:
         raise TreeError("a key is empty")
     return key
+
+
+def _quoted(raw: Any) -> str:
+    return legible(repr(raw))
 
 
 def _without_marks(key: str) -> None:

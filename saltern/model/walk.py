@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from saltern.errors import ModelError
 from saltern.model.resolve import MissingReference, Resolver
 from saltern.model.source import Source
-from saltern.model.tree import TreeError, merge, tokenise
+from saltern.model.tree import TreeError, chained, legible, merge, tokenise
 
 if TYPE_CHECKING:
     from saltern.model.inventory import Inventory
@@ -119,7 +119,7 @@ class Walk:
         if name in chain:
             cycle = [*chain[chain.index(name) :], name]
             raise ModelError(
-                f"classes include each other: {' -> '.join(cycle)}",
+                f"classes include each other: {chained(cycle)}",
                 where=f"node {self.node_id}, {entry.path}",
                 cure="Remove one of the includes",
             )
@@ -137,9 +137,10 @@ class Walk:
             root = merge(self.automatic, self.state.parameters)
             return str(Resolver(root, self.inventory.options).top(tokenise(written)))
         except MissingReference as err:
-            sentence = f"reference ${{{err.ref}}} in the class name {written} has no value yet"
+            ref, name = legible(err.ref), legible(written)
+            sentence = f"reference ${{{ref}}} in the class name {name} has no value yet"
         except TreeError as err:
-            sentence = f"class name {written}: {err.sentence}"
+            sentence = f"class name {legible(written)}: {err.sentence}"
         raise ModelError(sentence, where=f"node {self.node_id}, {via(entry, chain)}, key classes")
 
     def _find(self, name: str, entry: Source, chain: tuple[str, ...]) -> Source | None:
@@ -150,7 +151,7 @@ class Walk:
             except ModelError as err:
                 raise ModelError(
                     err.sentence,
-                    where=f"node {self.node_id}, {err.where} ({' -> '.join((*chain, name))})",
+                    where=f"node {self.node_id}, {err.where} ({chained((*chain, name))})",
                     cure=err.cure,
                 ) from None
             if found.environment is not None and inventory.options.strict:
@@ -167,7 +168,7 @@ class Walk:
             return None
         generated = _GENERATED.match(name)
         raise ModelError(
-            f"class {name} does not exist",
+            f"class {legible(name)} does not exist",
             where=f"node {self.node_id}, {via(entry, chain)}, key classes",
             cure=_CURES[generated["what"]].format(cluster=generated["cluster"])
             if generated
@@ -193,4 +194,4 @@ def applied(below: Sequence[str], names: Iterable[str]) -> tuple[str, ...]:
 
 def via(entry: Source, chain: tuple[str, ...]) -> str:
     """A file and the classes that lead to it; the node is named elsewhere."""
-    return f"{entry.path} ({' -> '.join(chain)})" if chain else entry.path
+    return f"{entry.path} ({chained(chain)})" if chain else entry.path
