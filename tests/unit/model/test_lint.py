@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -324,3 +325,190 @@ def test_no_such_cluster(tree: Tree, formulas: Path) -> None:
     assert "no node belongs to cluster c9" in finding.sentence
     with pytest.raises(ModelError):
         Inventory(tree(files()) / "nowhere")
+
+
+# -- the command line -------------------------------------------------------------------------
+
+
+def lint_cli(top: Path, formulas: Path, *arguments: str) -> tuple[int, str]:
+    """Exit code and output of `saltern model lint`."""
+    done = CliRunner().invoke(
+        model, ["lint", "-i", str(top), "--formulas", str(formulas), *arguments]
+    )
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, done.output
+
+
+@pytest.fixture
+def faulty(tree: Tree) -> Path:
+    """One error and one warning."""
+    content = files()
+    change(content, CLASS, {"web": {"server": {"port": "http"}}})
+    content["classes/system/unused.yml"] = {}
+    return tree(content)
+
+
+def test_text(faulty: Path, formulas: Path) -> None:
+    code, told = lint_cli(faulty, formulas)
+    assert code == 1
+    assert told.splitlines() == [
+        f"error: {WEBS}, key web:server:port {IN.format(7)}: must be integer, is string. [schema]",
+        (
+            "warning: classes/system/unused.yml:1 (class system.unused): "
+            "no node reaches the class system.unused. [unused-class]"
+        ),
+        f"cure of schema: {lint.RULES['schema'].cure}.",
+        f"cure of unused-class: {lint.RULES['unused-class'].cure}.",
+        "1 error, 1 warning",
+    ]
+
+
+def test_json(faulty: Path, formulas: Path) -> None:
+    code, told = lint_cli(faulty, formulas, "--format", "json")
+    report = json.loads(told)
+    assert (code, report["errors"], report["warnings"], report["clusters"]) == (1, 1, 1, ["c1"])
+    assert report["findings"][0] == {
+        "rule": "schema",
+        "severity": "error",
+        "sentence": "must be integer, is string",
+        "nodes": ["web01.c1.test", "web02.c1.test"],
+        "place": f"key web:server:port {IN.format(7)}",
+        "file": CLASS,
+        "line": 7,
+        "cure": lint.RULES["schema"].cure,
+    }
+
+
+def test_github(faulty: Path, formulas: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, told = lint_cli(faulty, formulas, "--format", "github")
+    first, second = told.splitlines()
+    assert code == 1
+    assert first.startswith(f"::error file={faulty}/{CLASS},line=7,title=schema::nodes web01")
+    assert second.startswith("::warning file=")
+    # from the top of the repository, paths are as the repository has them
+    monkeypatch.chdir(faulty)
+    _, told = lint_cli(Path(), formulas, "--format", "github")
+    assert told.startswith(f"::error file={CLASS},line=7,")
+
+
+def test_github_escapes_what_would_end_a_command() -> None:
+    finding = lint.Finding("schema", "error", "100%\nbroken", file="a,b:c.yml", line=0)
+    assert list(lint.github(lint.Report((finding,)))) == [
+        "::error file=a%2Cb%3Ac.yml,line=1,title=schema::100%25%0Abroken. [schema]"
+    ]
+
+
+def test_exit_codes(tree: Tree, formulas: Path) -> None:
+    content = files()
+    content["classes/system/unused.yml"] = {}
+    top = tree(content)
+    assert lint_cli(top, formulas)[0] == 0
+    assert lint_cli(top, formulas, "--strict")[0] == 1
+    assert lint_cli(top, formulas, "--strict", "--rule", "schema", "--rule", "order") == (0, "")
+    (top / "classes/system/unused.yml").write_text("a: [")
+    assert lint_cli(top, formulas)[0] == 2
+    # a rule is no way around a model that does not compile
+    content["classes/system/unused.yml"] = {}
+    change(content, CLASS, {"x": "${no}"})
+    assert lint_cli(tree(content), formulas, "--rule", "schema")[0] == 2
+
+
+def test_an_unknown_rule_or_cluster(faulty: Path, formulas: Path) -> None:
+    with pytest.raises(ModelError, match="unknown rule no-such"):
+        lint.run(Inventory(faulty), None, formulas, rules=["no-such"])
+    code, told = lint_cli(faulty, formulas, "-c", "c9")
+    assert code == 2
+    assert "no node belongs to cluster c9" in told
+
+
+def test_the_list_of_rules(faulty: Path, formulas: Path) -> None:
+    code, told = lint_cli(faulty, formulas, "--list-rules")
+    assert code == 0
+    assert [line.split()[0] for line in told.splitlines()[::2]] == list(lint.RULES)
+    rows = json.loads(lint_cli(faulty, formulas, "--list-rules", "--format", "json")[1])
+    assert {row["name"] for row in rows} == set(lint.RULES)
+
+
+@pytest.mark.parametrize(
+    ("mark", "excepted"),
+    [
+        ("      port: http  # saltern: ignore[schema] old client\n", True),
+        ("      # saltern: ignore[order, schema] old client\n      port: http\n", True),
+        ("      port: http  # saltern: ignore[order]\n", False),
+        ("      port: http\n      # saltern: ignore[schema]\n      users: {}\n", False),
+        ("      port: http\n# saltern: ignore-file[schema] old client\n", True),
+    ],
+)
+def test_exceptions(tree: Tree, formulas: Path, mark: str, excepted: bool) -> None:
+    content = files()
+    content[CLASS] = f"classes: [cluster.c1, system.web]\nparameters:\n  web:\n    server:\n{mark}"
+    top = tree(content)
+    code, told = lint_cli(top, formulas)
+    assert code == (0 if excepted else 1)
+    assert ("must be integer" in told) is not excepted
+    code, told = lint_cli(top, formulas, "--verbose")
+    assert ("excepted: " in told) is excepted
+    if excepted:
+        assert told.rstrip().endswith(": old client)")
+        report = lint.run(Inventory(top), None, formulas).to_json()
+        assert report["excepted"][0]["exception"].startswith(f"{CLASS}:")
+        assert lint.check(Inventory(top), "c1", formulas) == []
+
+
+def test_what_does_not_compile_has_no_exception(tree: Tree, formulas: Path) -> None:
+    content = files()
+    content["classes/system/web.yml"] = (
+        "# saltern: ignore-file[compile]\nclasses: [service.web.server]\nparameters: {x: '${no}'}\n"
+    )
+    code, told = lint_cli(tree(content), formulas)
+    assert code == 2
+    assert "reference ${no} has no value" in told
+
+
+def test_nodes_outside_of_all_clusters(tmp_path: Path, formulas: Path) -> None:
+    top = write_tree(
+        tmp_path / "plain",
+        {
+            "classes/a.yml": {"parameters": {"x": {"password": "hunter2"}}},
+            "nodes/n1.yml": {"classes": ["a"], "applications": ["old.role"]},
+            "nodes/n2.yml": {"classes": ["a"], "parameters": {"y": "${no}"}},
+        },
+    )
+    report = lint.run(Inventory(top, compat="reclass"), None, formulas)
+    # neither formulas nor lifecycles are asked of a model of plain reclass
+    assert [(f.rule, f.nodes) for f in report.findings] == [
+        ("layer-direction", ()),
+        ("plaintext-secret", ("n1",)),
+        ("compile", ("n2",)),
+    ]
+    assert report.exit_code() == 2
+
+
+def test_many_nodes_are_counted(tmp_path: Path) -> None:
+    nodes = tuple(f"n{n}" for n in range(9))
+    finding = lint.Finding("schema", "error", "x", nodes)
+    assert str(finding) == "nodes n0, n1, n2, n3, n4, n5 and 3 more: x. [schema]"
+    assert finding.to_json()["nodes"] == list(nodes)
+
+
+def test_schema_on_the_command_line(faulty: Path, formulas: Path) -> None:
+    run = CliRunner()
+
+    def call(*arguments: str) -> tuple[int, str]:
+        base = ["schema", "-i", str(faulty), "--formulas", str(formulas)]
+        done = run.invoke(model, [*base, *arguments])
+        assert not isinstance(done.exception, AssertionError)
+        return done.exit_code, done.output
+
+    code, told = call("web.server")
+    assert (code, json.loads(told)) == (0, WEB)
+    code, told = call("--check", "web02.c1.test")
+    assert code == 1
+    assert f"node web02.c1.test, key web:server:port {IN.format(7)}: must be integer" in told
+    assert call("--check", "db01.c1.test")[0] == 0
+    code, told = call("--cluster", "c1", "--format", "json")
+    assert (code, len(json.loads(told)["findings"])) == (1, 1)
+    assert call()[0] == 2
+    assert call("web.server", "--cluster", "c1")[0] == 2
+    missing = run.invoke(model, ["schema", "no.such", "-i", str(faulty)])
+    assert isinstance(missing.exception, ModelError)
