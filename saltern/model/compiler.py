@@ -18,6 +18,8 @@ them, so that nodes of one kind share what is equal and the whole is read in mil
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import hashlib
 import os
 import time
@@ -32,6 +34,7 @@ from saltern.model.inventory import Inventory, Merged
 from saltern.model.query import Asked, ExportEntry, ExportIndex
 from saltern.model.store import (
     ENGINE,
+    Entry,
     Place,
     Revision,
     RevisionInfo,
@@ -44,8 +47,14 @@ from saltern.model.store import (
 #: called with (nodes done, nodes to do)
 Progress = Callable[[int, int], None]
 
+#: nanoseconds after which a change of a file shows in its times
+_TICK = 50_000_000
 #: path -> (size, times and inode, blob id) of files that this process has hashed
 _blobs: dict[str, tuple[tuple[int, int, int, int], str]] = {}
+
+
+#: entries of a table that may be in nobody's use before it is made anew
+_SPARE = 256
 
 
 class _Row(NamedTuple):
@@ -72,8 +81,13 @@ class _Table:
     """A list of distinct values, and the number of each."""
 
     def __init__(self, items: list[Any] | None = None) -> None:
-        self.items: list[Any] = items or []
+        self.items: list[Any] = [] if items is None else items
         self._numbers: dict[Hashable, int] | None = None
+
+    def copy(self) -> _Table:
+        other = _Table(self.items.copy())
+        other._numbers = self._numbers.copy() if self._numbers is not None else None
+        return other
 
     def number(self, value: Any) -> int:
         if self._numbers is None:
@@ -106,6 +120,61 @@ class _State:
     asked: _Table = field(default_factory=_Table)
     rows: dict[str, _Row] = field(default_factory=dict)
     published: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def copy(self) -> _State:
+        """A state that can be changed without changing this one."""
+        return _State(
+            self.paths.copy(),
+            list(self.blobs),
+            self.words.copy(),
+            self.lists.copy(),
+            self.values.copy(),
+            self.asked.copy(),
+            dict(self.rows),
+            dict(self.published),
+        )
+
+    def compacted(self) -> _State:
+        """This state, or one without what no row refers to when that is more than half."""
+        rows = self.rows.values()
+        used = {number for row in rows for number in (row.host, row.publish, row.exports)}
+        lists = {number for row in rows for number in (row.roles, row.files, row.missed)}
+        if (
+            len(self.values.items) < 2 * len(used) + _SPARE
+            and len(self.lists.items) < 2 * len(lists) + _SPARE
+            and len(self.blobs) < 2 * (len(self.blobs) - self.blobs.count("")) + _SPARE
+        ):
+            return self
+        new = _State()
+        for path, blob in self.sources().items():
+            new.paths.number(path)
+            new.blobs.append(blob)
+        paths, words, lists_, values = (
+            table.items for table in (self.paths, self.words, self.lists, self.values)
+        )
+        files = {
+            number: new.lists.number([new.paths.number(paths[n]) for n in lists_[number]])
+            for number in {row.files for row in rows}
+        }
+        for node_id, row in self.rows.items():
+            new.rows[node_id] = _Row(
+                cluster=new.words.number(words[row.cluster]),
+                environment=new.words.number(words[row.environment]),
+                domain=new.words.number(words[row.domain]),
+                roles=new.lists.number(lists_[row.roles]),
+                host=new.values.number(values[row.host]),
+                publish=new.values.number(values[row.publish]),
+                exports=new.values.number(values[row.exports]),
+                own=new.paths.number(paths[row.own]),
+                files=files[row.files],
+                missed=new.lists.number(lists_[row.missed]),
+                asked=new.asked.number(self.asked.items[row.asked]),
+            )
+        new.published = {
+            name: {role: new.values.number(values[n]) for role, n in data.items()}
+            for name, data in self.published.items()
+        }
+        return new
 
     def keep(self, value: Any, where: str) -> int:
         """Number of a value, packed."""
@@ -169,11 +238,11 @@ def source_ids(inventory: Inventory, known: Mapping[str, str] | None = None) -> 
         (options.classes_path, inventory.class_files),
         (options.nodes_path, inventory.node_files),
     ):
-        top = os.path.join(inventory.path, folder)
+        top = str(inventory.path / folder)
         shown = os.path.basename(folder.rstrip("/"))
         for below in files.values():
             path = f"{shown}/{below}"
-            found[path] = known.get(path) or _blob(os.path.join(top, below), path)
+            found[path] = known.get(path) or _blob(f"{top}/{below}", path)
     return found
 
 
@@ -189,7 +258,9 @@ def _blob(path: str, shown: str) -> str:
     except OSError as err:
         raise ModelError(f"cannot read the file: {err.strerror}", where=shown) from None
     digest = blob_id(content)
-    _blobs[path] = (stamp, digest)
+    # a file that was written just now may be written again within one tick of the clock
+    if time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > _TICK:
+        _blobs[path] = (stamp, digest)
     return digest
 
 
@@ -226,6 +297,19 @@ def compile_tree(
     :param replace: write the revision also when the store has it
     :raises ModelError: naming every node that does not compile; or the store cannot be written
     """
+    with _collector_at_rest():
+        return _compile(inventory, revision_id, store, base, sources, progress, replace)
+
+
+def _compile(
+    inventory: Inventory,
+    revision_id: str,
+    store: Store,
+    base: Revision | None,
+    sources: Mapping[str, str] | None,
+    progress: Progress | None,
+    replace: bool,
+) -> Revision:
     start = time.monotonic()
     if not inventory.node_files:
         raise ModelError("the model has no nodes", where=str(inventory.path))
@@ -236,12 +320,10 @@ def compile_tree(
         work.publish()
         places = work.finish(writer, progress)
         topologies = work.topologies(writer)
-        state = work.state
-        words = state.words.items
         info = RevisionInfo(
             id=revision_id,
             created=time.time(),
-            nodes=len(places),
+            nodes=len(work.state.rows),
             clusters=tuple(sorted(name for name in work.members if name)),
             commit="" if revision_id.startswith("worktree-") else revision_id,
             engine=ENGINE,
@@ -250,16 +332,22 @@ def compile_tree(
             compiled=len(work.open),
             seconds=round(time.monotonic() - start, 3),
         )
-        nodes = {
-            node_id: (
-                words[state.rows[node_id].cluster],
-                state.rows[node_id].roles,
-                words[state.rows[node_id].environment],
-                place,
-            )
-            for node_id, place in places.items()
-        }
-        return writer.commit(info, nodes, state.lists.items, topologies, state.packed())
+        state = work.state.compacted()
+        revision = writer.commit(info, work.entries(places), topologies, state.packed(), work.base)
+        revision.kept = state
+        return revision
+
+
+@contextlib.contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    """Keep Python from searching the whole heap for cycles while only trees are made."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _usable(
@@ -273,7 +361,9 @@ def _usable(
         and store.complete(base)
     ):
         try:
-            return base, _State.unpacked(base.state)
+            if base.kept is None:
+                base.kept = _State.unpacked(base.state)
+            return base, base.kept.copy()
         except ModelError:
             pass
     return None, _State()
@@ -513,19 +603,14 @@ class _Compile:
         }
 
     def finish(self, writer: Writer, progress: Progress | None) -> dict[str, Place]:
-        """Second phase; returns where each node's record is, sorted by node id.
+        """Second phase; returns where the record of each compiled node is.
 
         :raises ModelError: naming every node that fails
         """
         state = self.state
         received: dict[int, Any] = {}
         places: dict[str, Place] = {}
-        done = 0
-        for node_id in sorted(state.rows):
-            if self.base is not None and node_id not in self.open:
-                places[node_id] = self.base.place(node_id)
-                continue
-            done += 1
+        for done, node_id in enumerate(sorted(self.open), 1):
             row = state.rows[node_id]
             numbers = state.published.get(state.words.items[row.cluster], {})
             published = {}
@@ -590,6 +675,20 @@ class _Compile:
                 place = writer.add(codec.pack(data, f"topology of cluster {name}"))
             places[name] = place
         return places
+
+    def entries(self, places: Mapping[str, Place]) -> dict[str, Entry | None]:
+        """What the index says of each node; None where it says the same as that of the base."""
+        state = self.state
+        words, lists = state.words.items, state.lists.items
+        found: dict[str, Entry | None] = {}
+        for node_id, row in sorted(state.rows.items()):
+            place = places.get(node_id)
+            if place is None:
+                found[node_id] = None
+            else:
+                cluster, environment = words[row.cluster], words[row.environment]
+                found[node_id] = (cluster, lists[row.roles], environment, place)
+        return found
 
     def _stop(self) -> None:
         if self._errors:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -78,6 +79,7 @@ def _engine() -> str:
 ENGINE = _engine()
 
 
+@functools.lru_cache(maxsize=64)
 def options_hash(options: Options) -> str:
     """Return a short hash over all options."""
     text = json.dumps(asdict(options), sort_keys=True, default=str)
@@ -144,8 +146,11 @@ class Revision:
         self._index = index
         self._state_hash = state
         self._state: dict[str, Any] | None = None
-        self._topologies: dict[str, bytes] = {}
+        self._topologies: dict[str, dict[str, Any]] = {}
         self._nodes: dict[str, list[Any]] = index["nodes"]
+        self._packs: dict[int, _Pack] = {}
+        #: what the compiler keeps of the state it has read; nobody else's business
+        self.kept: Any = None
 
     @property
     def sources(self) -> Mapping[str, str]:
@@ -166,7 +171,7 @@ class Revision:
 
     def clusters(self) -> list[str]:
         """Return the names of all clusters, sorted."""
-        return sorted(name for name in self._index["clusters"] if name)
+        return list(self.info.clusters)
 
     def nodes(self, cluster: str | None = None) -> list[str]:
         """Return node ids, sorted.
@@ -225,15 +230,26 @@ class Revision:
 
         :raises ModelError: the record is damaged
         """
-        raw = self._topologies.get(cluster)
-        if raw is None:
+        found = self._topologies.get(cluster)
+        if found is None:
             entry = self._index["topologies"].get(cluster)
             if entry is None:
                 return None
-            raw = self._read(entry, f"topology of cluster {cluster}")
-            self._topologies[cluster] = raw
-        found: dict[str, Any] = codec.unpack(raw)
-        return found
+            what = f"topology of cluster {cluster}"
+            try:
+                found = codec.unpack(self._read(entry, what))
+            except ValueError:
+                raise _damaged(what, self.id) from None
+            self._topologies[cluster] = found
+        # larger than all else a node gets: its containers are copied, its texts are shared
+        return {
+            **found,
+            "nodes": {
+                name: {**node, "roles": node["roles"].copy()}
+                for name, node in found["nodes"].items()
+            },
+            "roles": {role: nodes.copy() for role, nodes in found["roles"].items()},
+        }
 
     def node(self, node_id: str) -> CompiledNode:
         """Return one node: fresh data that the caller may change.
@@ -243,6 +259,11 @@ class Revision:
         record = self.record(node_id)
         around = self.topology(record["cluster"]) if record["cluster"] else None
         return assemble(record, around, self.id)
+
+    @property
+    def index(self) -> Mapping[str, Any]:
+        """The index as it is stored, for a revision that is based on this one; not to change."""
+        return self._index
 
     def record(self, node_id: str) -> dict[str, Any]:
         """Return a node's own record (see :func:`saltern.model.cluster.finish`), fresh.
@@ -290,8 +311,16 @@ class Revision:
         return entry
 
     def _read(self, entry: list[Any], what: str) -> bytes:
-        raw = self._store.read(self._place(entry))
-        if raw is None:
+        number, offset, length, digest = entry
+        try:
+            pack = self._packs.get(number)
+            if pack is None:
+                # open as long as this revision is: its records are never changed
+                pack = self._packs[number] = self._store.pack(self._index["packs"][number][0])
+            raw = pack.read(offset, length)
+        except OSError:
+            raw = b""
+        if len(raw) != length or checksum(raw) != digest:
             raise _damaged(what, self.id)
         return raw
 
@@ -370,7 +399,7 @@ class Store:
         """Return a record's bytes, None when they are not what was written."""
         name, offset, length, digest = place
         try:
-            raw = self._pack(name).read(offset, length)
+            raw = self.pack(name).read(offset, length)
         except OSError:
             return None
         return raw if len(raw) == length and checksum(raw) == digest else None
@@ -488,7 +517,11 @@ class Store:
             raise ModelError(f"{name!r} is no pack of records", where=str(self.path))
         return self.path / "packs" / f"{name}.pack"
 
-    def _pack(self, name: str) -> _Pack:
+    def pack(self, name: str) -> _Pack:
+        """Return an open pack.
+
+        :raises OSError: it is not there
+        """
         path = self.pack_path(name)
         key = str(path)
         with _lock:
@@ -538,6 +571,95 @@ class Store:
             yield
         finally:
             os.close(handle)
+
+
+#: a node in the making: cluster, roles, environment, place of its record
+Entry = tuple[str, Sequence[str], str, Place]
+
+
+class _Index:
+    """The index of a new revision.
+
+    Its tables begin as those of the base, so that the entry of an unchanged node stays right as
+    it is.
+    """
+
+    def __init__(self, base: Mapping[str, Any] | None) -> None:
+        base = base or {"nodes": {}, "clusters": [], "roles": [], "environments": [], "packs": []}
+        self.nodes: dict[str, list[Any]] = {}
+        self.topologies: dict[str, list[Any]] = {}
+        self._base: Mapping[str, list[Any]] = base["nodes"]
+        self._clusters = {name: n for n, name in enumerate(base["clusters"])}
+        self._roles = {tuple(roles): n for n, roles in enumerate(base["roles"])}
+        self._environments = {name: n for n, name in enumerate(base["environments"])}
+        self._packs = {name: n for n, (name, _) in enumerate(base["packs"])}
+
+    def add(self, node_id: str, entry: Entry | None) -> None:
+        if entry is None:
+            self.nodes[node_id] = self._base[node_id]
+            return
+        cluster, roles, environment, place = entry
+        self.nodes[node_id] = [
+            self._clusters.setdefault(cluster, len(self._clusters)),
+            self._roles.setdefault(tuple(roles), len(self._roles)),
+            self._environments.setdefault(environment, len(self._environments)),
+            *self.placed(place),
+        ]
+
+    def placed(self, place: Place) -> list[Any]:
+        name, offset, length, digest = place
+        return [self._packs.setdefault(name, len(self._packs)), offset, length, digest]
+
+    def used(self) -> set[int]:
+        """Numbers of the packs that something lies in."""
+        return {entry[3] for entry in self.nodes.values()} | {
+            entry[0] for entry in self.topologies.values()
+        }
+
+    def places(self) -> list[Place]:
+        names = list(self._packs)
+        found = [entry[3:] for entry in self.nodes.values()]
+        found += self.topologies.values()
+        return [(names[pack], offset, length, digest) for pack, offset, length, digest in found]
+
+    def move(self, moved: Mapping[Place, Place]) -> None:
+        """Let entries say where their records were copied to."""
+        names = list(self._packs)
+
+        def new(entry: list[Any]) -> list[Any]:
+            place = (names[entry[0]], entry[1], entry[2], entry[3])
+            return self.placed(moved[place]) if place in moved else entry
+
+        self.nodes = {name: [*entry[:3], *new(entry[3:])] for name, entry in self.nodes.items()}
+        self.topologies = {name: new(entry) for name, entry in self.topologies.items()}
+
+    def packed(self, own: str, store: Store) -> dict[str, Any]:
+        """What is stored.
+
+        :param own: name of the pack that was written for this revision
+        """
+        names = [name or own for name in self._packs]
+        used = self.used()
+        nodes, topologies = self.nodes, self.topologies
+        if len(used) < len(names):
+            # a pack that is named in no entry may go
+            kept = sorted(used)
+            number = {old: new for new, old in enumerate(kept)}
+            names = [names[old] for old in kept]
+            nodes = {
+                name: [*entry[:3], number[entry[3]], *entry[4:]] for name, entry in nodes.items()
+            }
+            topologies = {
+                name: [number[entry[0]], *entry[1:]] for name, entry in topologies.items()
+            }
+        return {
+            "nodes": nodes,
+            "topologies": topologies,
+            "clusters": list(self._clusters),
+            "roles": list(map(list, self._roles)),
+            "environments": list(self._environments),
+            "packs": [[name, os.stat(store.pack_path(name)).st_size] for name in names],
+        }
 
 
 class Writer:
@@ -594,65 +716,38 @@ class Writer:
     def commit(
         self,
         info: RevisionInfo,
-        nodes: Mapping[str, tuple[str, int, str, Place]],
-        lists: Sequence[Sequence[str]],
+        nodes: Mapping[str, Entry | None],
         topologies: Mapping[str, Place],
         state: Mapping[str, Any],
+        base: Revision | None = None,
     ) -> Revision:
         """Put the revision in its place.
 
         :param info: for the manifest; engine and options are filled in
-        :param nodes: node id to (cluster, number of its roles in ``lists``, environment, place
-            of its record)
-        :param lists: role names
+        :param nodes: every node, sorted by id; None takes its entry from ``base`` as it is
         :param topologies: cluster to place of its topology
         :param state: for the next incremental compile
+        :param base: the revision that nodes were taken from
         :returns: the revision, open; that of another process when it was quicker
         :raises ModelError: it cannot be written, or a pack that it shares is gone
         """
         try:
-            return self._commit(info, nodes, lists, topologies, state)
+            index = _Index(base.index if base is not None else None)
+            for node_id, entry in nodes.items():
+                index.add(node_id, entry)
+            for cluster, place in topologies.items():
+                index.topologies[cluster] = index.placed(place)
+            if len(index.used()) > _MANY_PACKS:
+                index.move(self._gather(index.places()))
+            packed = index.packed(self._close_pack(), self.store)
+            return self._commit(info, packed, state)
         except OSError as err:
             raise self._failed(err) from None
 
     def _commit(
-        self,
-        info: RevisionInfo,
-        nodes: Mapping[str, tuple[str, int, str, Place]],
-        lists: Sequence[Sequence[str]],
-        topologies: Mapping[str, Place],
-        state: Mapping[str, Any],
+        self, info: RevisionInfo, index: Mapping[str, Any], state: Mapping[str, Any]
     ) -> Revision:
         store = self.store
-        moved = self._gather([*(entry[3] for entry in nodes.values()), *topologies.values()])
-        own = self._close_pack()
-        packs: dict[str, int] = {}
-        clusters: dict[str, int] = {}
-        roles: dict[int, int] = {}
-        environments: dict[str, int] = {}
-
-        def placed(place: Place) -> list[Any]:
-            place = moved.get(place, place)
-            name, offset, length, digest = place
-            return [packs.setdefault(name or own, len(packs)), offset, length, digest]
-
-        entries = {
-            node_id: [
-                clusters.setdefault(cluster, len(clusters)),
-                roles.setdefault(its_roles, len(roles)),
-                environments.setdefault(environment, len(environments)),
-                *placed(place),
-            ]
-            for node_id, (cluster, its_roles, environment, place) in nodes.items()
-        }
-        index = {
-            "topologies": {name: placed(place) for name, place in topologies.items()},
-            "nodes": entries,
-            "clusters": list(clusters),
-            "roles": [list(lists[number]) for number in roles],
-            "environments": list(environments),
-            "packs": [[name, os.stat(store.pack_path(name)).st_size] for name in packs],
-        }
         folder = self._folder / "revision"
         folder.mkdir()
         os.chmod(folder, _DIRECTORY_MODE)
@@ -715,20 +810,18 @@ class Writer:
         self._records.close()
         return name
 
-    def _gather(self, places: list[Place]) -> dict[Place, Place]:
-        """Copy records out of small or mostly unused packs when there are many packs."""
+    def _gather(self, places: Collection[Place]) -> dict[Place, Place]:
+        """Copy records out of the packs that are small or mostly unused."""
         live: dict[str, int] = {}
         for name, _, length, _ in set(places):
-            if name:
-                live[name] = live.get(name, 0) + length
-        if len(live) <= _MANY_PACKS:
-            return {}
-        sizes = {name: os.stat(self.store.pack_path(name)).st_size for name in live}
+            live[name] = live.get(name, 0) + length
         largest = max(live, key=lambda name: live[name])
-        stay = {largest} if live[largest] * 2 >= sizes[largest] else set()
+        stay = {"", largest}
+        if largest and live[largest] * 2 < os.stat(self.store.pack_path(largest)).st_size:
+            stay.discard(largest)
         moved: dict[Place, Place] = {}
         for place in places:
-            if place[0] and place[0] not in stay and place not in moved:
+            if place[0] not in stay and place not in moved:
                 raw = self.store.read(place)
                 if raw is None:
                     raise ModelError(
