@@ -134,12 +134,30 @@ class Tree:
         text = f"{file}:{line} (class {name})" + (f", key {key}" if key else "")
         return Spot(file, line, text)
 
+    def mentions(self, name: str, text: str) -> bool:
+        """Return whether a class file contains a text; no parsing is done.
+
+        :raises ModelError: the file cannot be read
+        """
+        path = lines.full_path(self.inventory, self.class_spot(name, 0).file)
+        try:
+            return text in path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            raise ModelError("cannot read the file", where=str(path)) from None
+
     def class_lines(self, name: str) -> lines.Lines:
         """Return the lines of a class file.
 
         :raises ModelError: the file cannot be read
         """
         return lines.of(self.inventory, self.class_spot(name, 0).file)
+
+
+def lifecycle_of(node: CompiledNode, role: str) -> dict[str, Any] | None:
+    """Return what a node declares as the lifecycle of a role, None when that is no mapping."""
+    declared: Any = node.lifecycle
+    entry = declared.get(role) if isinstance(declared, dict) else None
+    return entry if isinstance(entry, dict) else None
 
 
 @dataclass
@@ -180,8 +198,8 @@ class Cluster:
         found: dict[str, tuple[str, dict[str, Any]]] = {}
         for node in self.nodes.values():
             for role in node.applications:
-                entry = node.lifecycle.get(role)
-                if isinstance(entry, dict):
+                entry = lifecycle_of(node, role)
+                if entry is not None:
                     found.setdefault(role, (node.id, entry))
         return found
 

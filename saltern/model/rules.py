@@ -22,12 +22,23 @@ import yaml
 from saltern.errors import ModelError
 from saltern.model import lines
 from saltern.model.cluster import INTERNAL, CompiledNode
-from saltern.model.findings import ERROR, RULES, WARNING, Cluster, Fault, Removed, Tree, rule
-from saltern.model.lines import Entry, Spot
+from saltern.model.findings import (
+    ERROR,
+    RULES,
+    WARNING,
+    Cluster,
+    Fault,
+    Removed,
+    Tree,
+    lifecycle_of,
+    rule,
+)
+from saltern.model.lines import Spot
 from saltern.model.nodes import schema as packaged_schema
 from saltern.model.schema import plain_secrets, role_schema, say, telling, violations
 from saltern.model.sensitive import REFERENCE, is_protected, is_secret_name, strings, why_secret
 from saltern.model.serve import PGP_MESSAGE
+from saltern.model.tree import Layers
 
 #: a class may include classes of its own layer and of those after it
 LAYERS = ("cluster", "system", "service")
@@ -152,16 +163,18 @@ def unused_class(tree: Tree) -> Iterator[Fault]:
 def removed_key(tree: Tree) -> Iterator[Fault]:
     """No file writes a key that the model no longer reads; from its expiry on, an error."""
     rows = removed_keys(tree.home)
-    for file, entry, path in _written(tree):
+    told: set[tuple[str, tuple[str, ...]]] = set()
+    for file, path, _ in _written(tree):
         for row in rows:
-            if _matches(path, row.key):
+            if _matches(path, row.key) and (file, path) not in told:
+                told.add((file, path))
                 expired = has_expired(row.expires, tree.today, tree.version)
                 when = f"was removed in {row.since}"
                 when += "" if expired else f" and will be refused from {row.expires} on"
                 yield Fault(
                     f"the key {when}; use {row.replaced_by}",
                     (),
-                    Spot(file, entry.line, f"key {':'.join(path)} in {file}:{entry.line}"),
+                    _source_spot(tree, file, path),
                     ERROR if expired else WARNING,
                 )
 
@@ -229,26 +242,39 @@ def _matches(path: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
     return len(path) == len(pattern) and all(map(fnmatchcase, path, pattern))
 
 
-def _written(tree: Tree) -> Iterator[tuple[str, Entry, tuple[str, ...]]]:
-    """Yield (file, entry, key path) of every key below ``parameters`` in the checked files."""
-    options = tree.inventory.options
-    files = [tree.class_spot(name, 0).file for name in tree.class_names]
-    top = (tree.inventory.path / options.nodes_path).name
-    files += [f"{top}/{tree.inventory.node_files[name]}" for name in tree.node_names]
-    for file in files:
+def _written(tree: Tree) -> Iterator[tuple[str, tuple[str, ...], Any]]:
+    """Yield (file, key path, value) of every key below ``parameters`` in the checked files."""
+    for name in tree.class_names:
         try:
-            parameters = lines.of(tree.inventory, file).sections.get("parameters")
+            entry = tree.inventory.load_class(name)
         except ModelError:
-            continue  # told by class-readable or compile
-        if parameters is not None:
-            yield from ((file, entry, path) for entry, path in _below(parameters, ()))
+            continue  # told by class-readable
+        yield from ((entry.path, path, value) for path, value in _below(entry.parameters, ()))
+    for name in tree.node_names:
+        own = tree.members[name].members[-1].source
+        yield from ((own.path, path, value) for path, value in _below(own.parameters, ()))
 
 
-def _below(entry: Entry, path: tuple[str, ...]) -> Iterator[tuple[Entry, tuple[str, ...]]]:
-    for child in entry.children:
-        here = (*path, child.key)
-        yield child, here
-        yield from _below(child, here)
+def _below(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Walk a parsed file; what is overridden or constant is a value like any other."""
+    if isinstance(node, Layers):
+        for _, value in node.items:
+            yield from _below(value, path)
+        return
+    if path:
+        yield path, node
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _below(value, (*path, str(key)))
+    elif isinstance(node, list):
+        for n, value in enumerate(node):
+            yield from _below(value, (*path, str(n)))
+
+
+def _source_spot(tree: Tree, file: str, path: tuple[str, ...]) -> Spot:
+    """The line of a key in one file."""
+    line = lines.of(tree.inventory, file).line(path)
+    return Spot(file, line, f"key {':'.join(path)} in {file}:{line}")
 
 
 @rule(
@@ -261,9 +287,11 @@ def exception(tree: Tree) -> Iterator[Fault]:
     """Every exception in a file names rules that exist."""
     for name in tree.class_names:
         try:
+            if not tree.mentions(name, "saltern:"):
+                continue
             found = tree.class_lines(name).exemptions
         except ModelError:
-            continue
+            continue  # told by class-readable
         for exemption in found:
             for unknown in sorted(set(exemption.rules) - set(RULES)):
                 yield Fault(
@@ -426,8 +454,8 @@ def lifecycle(cluster: Cluster) -> Iterator[Fault]:
     validator = jsonschema.Draft202012Validator(packaged_schema("lifecycle"))
     for node in cluster.nodes.values():
         for role in node.applications:
-            entry = node.lifecycle.get(role)
-            if not isinstance(entry, dict):
+            entry = lifecycle_of(node, role)
+            if entry is None:
                 place = cluster.application_spot(node.id, role)
                 yield Fault(f"role {role} declares no lifecycle", (node.id,), place)
                 continue
@@ -456,9 +484,10 @@ def order(cluster: Cluster) -> Iterator[Fault]:
     graph: dict[str, list[str]] = {}
     for role, (node_id, entry) in entries.items():
         # an entry is a role, or {role, scope}
+        written = entry.get("after")
         after = [
             str(item.get("role")) if isinstance(item, dict) else str(item)
-            for item in entry.get("after") or []
+            for item in (written if isinstance(written, list) else ())
         ]
         graph[role] = after
         place = cluster.spot(node_id, "lifecycle", role, "after")
@@ -483,7 +512,7 @@ def order(cluster: Cluster) -> Iterator[Fault]:
 
 def _stage(entry: Mapping[str, Any]) -> int:
     stage = entry.get("stage")
-    return STAGES.index(stage) if stage in STAGES else -1
+    return STAGES.index(stage) if isinstance(stage, str) and stage in STAGES else -1
 
 
 @rule(
@@ -694,15 +723,13 @@ def _name(path: Iterable[str]) -> str:
 
 def _in_sources(cluster: Cluster) -> Iterator[Fault]:
     """What is written and reaches no pillar (overridden, or in a class no node includes)."""
-    for file, entry, path in _written(cluster.tree):
-        if entry.shape != "scalar" or not isinstance(entry.value, str) or path[0] == "_secret":
-            continue
-        if "${" in entry.value:
-            continue
-        why = why_secret(_name(path), entry.value)
-        if why:
-            place = Spot(file, entry.line, f"key {':'.join(path)} in {file}:{entry.line}")
-            yield Fault(f"{why}; use ${{_secret:NAME}}", (), place)
+    for file, path, value in _written(cluster.tree):
+        # a text with references is judged where it is put together
+        if isinstance(value, str) and path[0] != "_secret":
+            why = why_secret(_name(path), value)
+            if why:
+                place = _source_spot(cluster.tree, file, path)
+                yield Fault(f"{why}; use ${{_secret:NAME}}", (), place)
 
 
 @rule(
@@ -713,7 +740,8 @@ def _in_sources(cluster: Cluster) -> Iterator[Fault]:
 def secret_place(cluster: Cluster) -> Iterator[Fault]:
     """Secrets are in _secret and not in _param; a reference to a store is a whole value."""
     for node in cluster.nodes.values():
-        for key, value in (node.pillar.get("_param") or {}).items():
+        parameters = node.pillar.get("_param")
+        for key, value in parameters.items() if isinstance(parameters, dict) else ():
             if PGP_MESSAGE.search(str(value)):
                 place = cluster.spot(node.id, "_param", key)
                 yield Fault("a secret belongs in _secret, not in _param", (node.id,), place)
