@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import yaml
 
 from saltern.cli.model.options import (
     inventory_option,
@@ -54,6 +55,13 @@ _STYLES = {
     "note": "dim",
     "restart": "bold magenta",
 }
+
+
+class _NoAliases(yaml.SafeDumper):
+    """Data that occurs twice is printed twice."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 @click.command()
@@ -108,6 +116,122 @@ def diff(
         _print(diffshow.lines(found, full=full))
     if exit_code and found:
         ctx.exit(1)
+
+
+@click.command()
+@click.argument("before", metavar="[A]", default="HEAD")
+@click.argument("after", metavar="[B]", default="worktree")
+@inventory_option
+@options_option
+@store_option
+@formulas_option
+@only_cluster_option
+@node_option
+@form_option
+@click.option("--full", is_flag=True, help="Leave nothing out, however long.")
+@click.option("--no-render", is_flag=True, help="Nodes and roles only: quick, and without Salt.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes (default: processors).")
+@click.option("--exit-code", is_flag=True, help="Exit 1 when something would be touched.")
+@click.pass_context
+def impact(
+    ctx: click.Context,
+    before: str,
+    after: str,
+    path: Path,
+    options_file: Path | None,
+    store: Path,
+    formulas: Path | None,
+    cluster: str | None,
+    only: tuple[str, ...],
+    form: str,
+    full: bool,
+    no_render: bool,
+    workers: int | None,
+    exit_code: bool,
+) -> None:
+    """Say what a change from A to B would touch: nodes, roles, files, restarts.
+
+    The states of every affected node are rendered by Salt before and after, offline, and
+    compared. Where Salt is not installed only nodes and roles are told, and that is said.
+    """
+    from saltern.adapters.formulas import differ, formulas_at
+    from saltern.adapters.render import available, both_sides
+    from saltern.model import impact as library
+    from saltern.model import impactshow, redact
+    from saltern.model.diff import compare
+
+    one, two = _revisions(path, (before, after), store, options_file)
+    key = redact.process_key()
+    difference = compare(one, two, key=key, cluster=cluster, only=only or None)
+    why_not = "asked for with --no-render" if no_render else available()
+    if why_not:
+        found = library.impact(one, two, difference, None, key=key, note=why_not)
+    else:
+        with (
+            formulas_at(path, one.id, formulas) as old,
+            formulas_at(path, two.id, formulas) as new,
+        ):
+            found = library.impact(
+                one,
+                two,
+                difference,
+                both_sides(old, new, workers=workers),
+                key=key,
+                formulas_differ=differ(old, new),
+            )
+    if form == "json":
+        click.echo(json.dumps(found.to_json(), indent=2))
+    else:
+        _print(impactshow.lines(found, full=full))
+    if exit_code and found:
+        ctx.exit(1)
+
+
+@click.command()
+@click.argument("time")
+@click.argument("node", required=False)
+@inventory_option
+@options_option
+@store_option
+@formulas_option
+@key_option
+@click.option("--format", "form", type=click.Choice(["json", "yaml"]), default="yaml")
+def at(
+    time: str,
+    node: str | None,
+    path: Path,
+    options_file: Path | None,
+    store: Path,
+    formulas: Path | None,
+    key_file: Path | None,
+    form: str,
+) -> None:
+    """Tell which commit of the branch was current at TIME; with NODE, its pillar at that commit.
+
+    TIME is ISO 8601 (UTC without a zone), @SECONDS, now, yesterday, or like "2 hours ago". It is
+    compared with the committers' dates, along first parents. What a node was really served is
+    known to the master: salt-run model.at.
+    """
+    from saltern.adapters.git import ModelRepo
+    from saltern.model import redact, when
+    from saltern.model.diffshow import short
+    from saltern.model.options import Options
+
+    moment = when.parse(time)
+    repo = ModelRepo(path, Options.build(read_options(options_file)))
+    commit, subject, epoch = repo.commit_info(repo.before(moment.timestamp()))
+    if node is None:
+        click.echo(f"at {when.show(moment)}")
+        click.echo(f"{short(commit)}  {when.show(epoch)}  {subject}")
+        return
+    (revision,) = _revisions(path, (commit,), store, options_file)
+    found = revision.node(node)
+    known = redact.marked(found.pillar, found.applications, _schemas(path, formulas))
+    pillar = redact.masked(found.pillar, redact.read_key(key_file), (), known)
+    if form == "json":
+        click.echo(json.dumps(pillar, indent=2, sort_keys=True, default=str))
+    else:
+        click.echo(yaml.dump(pillar, None, _NoAliases, sort_keys=True), nl=False)
 
 
 def _revisions(
