@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +16,7 @@ from saltern.model import lines
 from saltern.model.cluster import CompiledNode, cluster_of
 from saltern.model.inventory import Inventory, Merged
 from saltern.model.lines import Spot
+from saltern.model.schema import Violation, violations
 
 ERROR, WARNING = "error", "warning"
 #: nodes that a sentence lists before it counts the rest
@@ -172,6 +174,8 @@ class Cluster:
     name: str
     nodes: Mapping[str, CompiledNode]
     errors: Mapping[str, ModelError]
+    #: what was validated, by what: most nodes of a role have the same data
+    _validated: dict[tuple[str, str], list[Violation]] = field(default_factory=dict)
 
     @property
     def inventory(self) -> Inventory:
@@ -211,6 +215,16 @@ class Cluster:
             for role in node.applications:
                 found.setdefault(role, []).append(node.id)
         return found
+
+    def violations(self, name: str, data: Any, schema: Mapping[str, Any]) -> list[Violation]:
+        """Return what in some data does not fit; equal data is looked at once.
+
+        :param name: what the schema is of
+        """
+        key = (name, json.dumps(data, sort_keys=True, default=repr))
+        if key not in self._validated:
+            self._validated[key] = list(violations(data, schema))
+        return self._validated[key]
 
     def modelled_only(self, role: str) -> bool:
         """Return whether a role says that no formula carries it out yet."""

@@ -16,7 +16,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import yaml
 
 from saltern.errors import ModelError
@@ -35,7 +34,7 @@ from saltern.model.findings import (
 )
 from saltern.model.lines import Spot
 from saltern.model.nodes import schema as packaged_schema
-from saltern.model.schema import plain_secrets, role_schema, say, telling, violations
+from saltern.model.schema import plain_secrets, role_schema
 from saltern.model.sensitive import REFERENCE, is_protected, is_secret_name, strings, why_secret
 from saltern.model.serve import PGP_MESSAGE
 from saltern.model.tree import Layers
@@ -418,7 +417,7 @@ def unknown_key(cluster: Cluster) -> Iterator[Fault]:
 
 def _schema(cluster: Cluster, *, unknown: bool) -> Iterator[Fault]:
     for node, role, found, data in _role_data(cluster):
-        for violation in violations(data, found):
+        for violation in cluster.violations(role, data, found):
             if violation.unknown == unknown:
                 place = cluster.role_spot(node.id, role, violation.path)
                 yield Fault(violation.sentence, (node.id,), place)
@@ -451,7 +450,7 @@ def _role_data(
 )
 def lifecycle(cluster: Cluster) -> Iterator[Fault]:
     """Every role declares one lifecycle that fits the schema, the same on all its nodes."""
-    validator = jsonschema.Draft202012Validator(packaged_schema("lifecycle"))
+    shape = packaged_schema("lifecycle")
     for node in cluster.nodes.values():
         for role in node.applications:
             entry = lifecycle_of(node, role)
@@ -459,9 +458,9 @@ def lifecycle(cluster: Cluster) -> Iterator[Fault]:
                 place = cluster.application_spot(node.id, role)
                 yield Fault(f"role {role} declares no lifecycle", (node.id,), place)
                 continue
-            for error in telling(validator.iter_errors(entry)):
-                path = ("lifecycle", role, *(str(part) for part in error.absolute_path))
-                yield Fault(say(error), (node.id,), cluster.spot(node.id, *path))
+            for violation in cluster.violations("lifecycle", entry, shape):
+                path = ("lifecycle", role, *violation.path)
+                yield Fault(violation.sentence, (node.id,), cluster.spot(node.id, *path))
             other, known = cluster.lifecycles[role]
             for field in _COMMON:
                 if known.get(field) != entry.get(field):

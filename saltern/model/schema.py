@@ -19,6 +19,8 @@ from saltern.model.redact import is_secret_name, write_only
 from saltern.model.sensitive import is_protected
 from saltern.model.serve import PGP_MESSAGE
 
+#: libyaml parses ten times faster; both are safe loaders
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 #: checks that make no sense on ciphertext
 _ON_TEXT = ("pattern", "minLength", "maxLength", "format", "enum", "const")
 _EXTRA = ("additionalProperties", "unevaluatedProperties")
@@ -90,7 +92,8 @@ def existing_schema(formulas: Path, role: str) -> dict[str, Any]:
 @lru_cache(maxsize=1024)
 def _load_schema(path: str, _stamp: int) -> dict[str, Any]:
     try:
-        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        loaded = yaml.load(text, Loader=_Loader)  # noqa: S506
         jsonschema.validators.validator_for(
             loaded, default=jsonschema.Draft202012Validator
         ).check_schema(loaded)
@@ -112,7 +115,7 @@ def violations(data: Any, schema: Mapping[str, Any]) -> Iterator[Violation]:
     validator = jsonschema.validators.validator_for(
         schema, default=jsonschema.Draft202012Validator
     )(schema)
-    for error in telling(validator.iter_errors(data)):
+    for error in _telling(validator.iter_errors(data)):
         encrypted = isinstance(error.instance, str) and PGP_MESSAGE.search(error.instance)
         if encrypted and error.validator in _ON_TEXT:
             continue
@@ -122,7 +125,7 @@ def violations(data: Any, schema: Mapping[str, Any]) -> Iterator[Violation]:
             for key, sentence in extra:
                 yield Violation((*path, key), sentence, unknown=True)
         else:
-            yield Violation(path, say(error), unknown=error.validator in _EXTRA)
+            yield Violation(path, _say(error), unknown=error.validator in _EXTRA)
 
 
 def plain_secrets(data: Any, schema: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -137,7 +140,7 @@ def plain_secrets(data: Any, schema: Mapping[str, Any]) -> Iterator[tuple[str, .
             yield path
 
 
-def telling(errors: Iterable[jsonschema.ValidationError]) -> Iterator[jsonschema.ValidationError]:
+def _telling(errors: Iterable[jsonschema.ValidationError]) -> Iterator[jsonschema.ValidationError]:
     """Leave out "fits none of the shapes" where another error of that key says why."""
     found = list(errors)
     told = {tuple(e.absolute_path) for e in found if e.validator not in ("oneOf", "anyOf")}
@@ -165,7 +168,7 @@ def _unknown(error: jsonschema.ValidationError) -> Iterator[tuple[str, str]]:
         yield name, f"unknown key {name}{hint}"
 
 
-def say(error: jsonschema.ValidationError) -> str:
+def _say(error: jsonschema.ValidationError) -> str:
     """Say what a schema's error is about, in one sentence without a secret value."""
     kind = error.validator
     key = str(error.absolute_path[-1]) if error.absolute_path else ""

@@ -115,7 +115,7 @@ FOUND: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "lifecycle key": (
         {"lifecycle": {"web.server": {"strat": "serial"}}},
-        "Additional properties are not allowed ('strat' was unexpected)",
+        "unknown key strat; did you mean start?",
     ),
     "lifecycle check": (
         {"lifecycle": {"web.server": {"health": [{"unti": "web"}]}}},

@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from saltern.errors import ModelError
 from saltern.model import Inventory, lint, rules
 from saltern.model.findings import ERROR, RULES, WARNING, Finding
+from tests.model.trees import write_tree
 from tests.support import TREE
 from tests.unit.model.conftest import PGP, files
 
@@ -554,3 +557,54 @@ def test_a_reference_to_a_store_is_a_whole_value(tree: Tree, formulas: Path) -> 
     assert {finding.sentence for finding in told} == {
         "a reference to a secret store is no part of a text"
     }
+
+
+SCALAR = st.none() | st.booleans() | st.integers(-5, 5) | st.sampled_from(["", "x", "db.server"])
+ANY = st.recursive(
+    SCALAR,
+    lambda below: (
+        st.dictionaries(
+            st.sampled_from(
+                ["role", "web.server", "db.server", "after", "stage", "quorum", "health"]
+            ),
+            below,
+            max_size=3,
+        )
+        | st.lists(below, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            ["~lifecycle", "lifecycle", "~_param:x", "publish", "~_secret", "~web", "~host", "db"]
+        ),
+        ANY,
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_data_of_any_shape_is_a_finding_and_no_crash(
+    tmp_path_factory: pytest.TempPathFactory, data: dict[str, Any]
+) -> None:
+    content = files()
+    parameters = {key.removesuffix(":x"): value for key, value in data.items()}
+    content[CLASS]["parameters"] = parameters
+    top = write_tree(tmp_path_factory.mktemp("any") / "model", content)
+    folder = write_tree(
+        top.parent / "formulas",
+        {
+            f"{role}/{name}": {} if name.endswith("yaml") else ""
+            for role in ("web", "db")
+            for name in ("server.sls", "schemas/server.yaml")
+        },
+    )
+    report = lint.run(
+        Inventory(top, allow_none_override=True, allow_scalar_over_dict=True), None, folder
+    )
+    assert report.exit_code() in (0, 1, 2)
+    for finding in report.findings:
+        assert str(finding).endswith(f"[{finding.rule}]")
