@@ -11,6 +11,9 @@ from testinfra.host import Host
 from saltern.lab.nspawn import NspawnProvider
 from saltern.lab.provider import HostProvider
 
+#: seconds one command of a test may take; a hanging one fails with exit code 124
+LIMIT = 300
+
 
 class ProviderBackend(BaseBackend):
     """Run testinfra's commands through a host provider.
@@ -28,7 +31,8 @@ class ProviderBackend(BaseBackend):
     def run(self, command: str, *args: str, **kwargs: Any) -> CommandResult:
         """Run a shell command on the host."""
         text = self.get_command(command, *args)
-        done = self.provider.exec(self.hostname, ["/bin/sh", "-c", text], check=False)
+        argv = ["timeout", "--kill-after=10", str(LIMIT), "/bin/sh", "-c", text]
+        done = self.provider.exec(self.hostname, argv, check=False)
         return self.result(done.returncode, text.encode(), done.stdout, done.stderr)
 
 
