@@ -78,8 +78,7 @@ def classes(mappings: Iterable[ClassMapping], name: str) -> tuple[str, ...]:
     for mapping in mappings:
         for entry in mapping.matching(name):
             if not entry or " " in entry or "/" in entry:
-                raise ModelError(
-                    f"class mapping {legible(repr(mapping.line))}: {legible(repr(entry))} is no class name"
-                )
+                what = f"{legible(repr(entry))} is no class name"
+                raise ModelError(f"class mapping {legible(repr(mapping.line))}: {what}")
             found[entry] = None
     return tuple(found)

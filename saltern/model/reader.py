@@ -105,13 +105,10 @@ def _check_levels(text: str) -> None:
     if sum(map(text.count, _OPENERS)) <= _MAX_LEVELS:
         return
     level = 0
-    event: Any
     for event in yaml.parse(text, Loader=_Base):
         if isinstance(event, yaml.CollectionStartEvent):
             level += 1
             if level > _MAX_LEVELS:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"nested more than {_MAX_LEVELS} levels deep", event.start_mark
-                )
+                raise yaml.YAMLError(f"nested more than {_MAX_LEVELS} levels deep")
         elif isinstance(event, yaml.CollectionEndEvent):
             level -= 1

@@ -33,10 +33,13 @@ from saltern.model.tree import (
 #: the result, values that references bring in, and characters of all texts with references
 MAX_CHAIN = 64
 MAX_LEVELS = 150
-MAX_BROUGHT = 2_000_000
+MAX_BROUGHT = 400_000
 MAX_TEXT = 32 * 1024 * 1024
+#: faults that are looked for in one node
+MAX_FAULTS = 1000
 
 _UNKNOWN = object()
+_TOO_LARGE = "references multiply the data beyond all measure"
 
 
 class MissingReference(Exception):
@@ -49,6 +52,10 @@ class MissingReference(Exception):
 
 class TooLarge(Exception):
     """References multiply the data beyond all measure."""
+
+
+class _Enough(Exception):
+    """More faults than anybody reads."""
 
 
 @dataclass(frozen=True)
@@ -133,15 +140,20 @@ class Resolver:
             if kind is dict or kind is list:
                 return self._fresh(node, share)
             return self._token(node, share)
-        except (MissingReference, TreeError, TooLarge, RecursionError):
+        except (MissingReference, TreeError, RecursionError):
             self._depth = depth
+        except TooLarge:
+            self._depth = depth
+            self.faults.append(Fault(path, _TOO_LARGE))
+            return None
         try:
             return self._careful(node, path)
         except TooLarge:
-            sentence = "references multiply the data beyond all measure"
+            self.faults.append(Fault(path, _TOO_LARGE))
         except RecursionError:
-            sentence = "values and references are nested too deeply"
-        self.faults.append(Fault(path, sentence))
+            self.faults.append(Fault(path, "values and references are nested too deeply"))
+        except _Enough:
+            pass
         return None
 
     # --- the fast way ---------------------------------------------------------------------
@@ -195,8 +207,10 @@ class Resolver:
         plan = self._plans.get(id(value))
         if plan is not None:
             self._brought += plan.size
-        if self._depth > MAX_CHAIN or self._brought > MAX_BROUGHT:
+        if self._brought > MAX_BROUGHT:
             raise TooLarge
+        if self._depth > MAX_CHAIN:
+            raise TreeError("a value contains itself")  # or not: the careful way tells
         self._depth += 1
         out = self._fresh(value, share)
         self._depth -= 1
@@ -220,10 +234,10 @@ class Resolver:
             self.faults.append(
                 Fault(path, f"reference ${{{legible(err.ref)}}} has no value", err.ref)
             )
-            return None
+            return self._next_fault()
         except TreeError as err:
             self.faults.append(Fault(err.path or path, err.sentence))
-            return None
+            return self._next_fault()
         self._brought += len(node)
         if self._brought > 2 * MAX_BROUGHT:  # the fast way may have spent the first half
             raise TooLarge
@@ -240,6 +254,10 @@ class Resolver:
             ]
         finally:
             self._open.discard(id(node))
+
+    def _next_fault(self) -> None:
+        if len(self.faults) >= MAX_FAULTS:
+            raise _Enough
 
     # --- one token ------------------------------------------------------------------------
 

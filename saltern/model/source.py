@@ -68,13 +68,16 @@ def _walk(
         if entry.name.startswith(".") or entry.name in _SKIPPED:
             continue
         path = f"{below}/{entry.name}" if below else entry.name
-        if entry.is_dir():
+        try:
+            folder = entry.is_dir()
+            its_status = None if folder or not entry.name.endswith(EXTENSIONS) else entry.stat()
+        except OSError as err:
+            name = legible(f"{here}/{entry.name}")
+            raise ModelError(f"cannot read {name}: {err.strerror}") from None
+        if folder:
             yield from _walk(top, path, (*parents, mark))
-        elif entry.name.endswith(EXTENSIONS):
-            try:
-                yield path, entry.stat()
-            except OSError as err:
-                raise ModelError(f"cannot read {here}/{entry.name}: {err.strerror}") from None
+        elif its_status is not None:
+            yield path, its_status
 
 
 def index_classes(top: Path) -> dict[str, str]:

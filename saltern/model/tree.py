@@ -23,6 +23,7 @@ MERGE, OVERRIDE, CONSTANT = 0, 1, 2
 MAX_DEPTH = 100
 MAX_VALUES = 500_000
 MAX_NESTED = 20
+MAX_REFERENCES = 200_000
 
 _PREFIX = {"~": OVERRIDE, "=": CONSTANT}
 # Plain text ends before an (escaped, doubly escaped) mark.
@@ -131,6 +132,8 @@ def tokenise(text: str) -> str | Ref | Text | Query:
 
 
 def _token(text: str) -> str | Ref | Text | Query:
+    if text.count("${") > MAX_REFERENCES:
+        raise TreeError(f"more than {MAX_REFERENCES} references in one text")
     parts: list[str | Ref] = []
     at, end = 0, len(text)
     while at < end:
