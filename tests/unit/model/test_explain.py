@@ -382,7 +382,7 @@ def leaves(data: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
     return {path: data}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(PREFIXED, min_size=1, max_size=4))
 def test_the_winners_make_up_the_value(
     tmp_path_factory: pytest.TempPathFactory, classes: list[dict[str, Any]]
@@ -420,6 +420,62 @@ def _unambiguous(data: Any) -> bool:
         return True
     names = [key.lstrip("~") for key in data]
     return len(names) == len(set(names)) and all(map(_unambiguous, data.values()))
+
+
+WILD = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(0, 9)
+    | st.sampled_from(
+        [
+            "",
+            "x",
+            "${a}",
+            "${a:b}",
+            "x${b:0}y",
+            "${c:${a}}",
+            "${zz}",
+            "\\${a}",
+            "${",
+            "$[ exports:a ]",
+        ]
+    ),
+    lambda below: (
+        st.dictionaries(
+            st.sampled_from(["a", "b", "c", "~a", "=b", "password", "0"]), below, max_size=3
+        )
+        | st.lists(below, max_size=2)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from(["a", "b", "c", "~a", "=b"]), WILD, max_size=3),
+        min_size=1,
+        max_size=3,
+    ),
+    st.sampled_from(["a", "b", "a:b", "a:b:c", "b:0", "c:a:0:a", "zz", "a:zz", "_secret", ":"]),
+)
+def test_anything_is_explained_or_refused_with_a_sentence(
+    tmp_path_factory: pytest.TempPathFactory, classes: list[dict[str, Any]], key: str
+) -> None:
+    names = [f"c{n}" for n in range(len(classes))]
+    content: Files = {
+        f"classes/{name}.yml": {"parameters": data}
+        for name, data in zip(names, classes, strict=True)
+    }
+    content["nodes/n.yml"] = {"classes": names}
+    top = write_tree(tmp_path_factory.mktemp("tree"), content)
+    inventory = Inventory(top, compat="reclass")
+    try:
+        found = explain(inventory, "n", key)
+    except ModelError:
+        return
+    json.dumps(found.to_json())
+    assert found.sentence
 
 
 def test_dataclasses_are_plain_data_in_json(tmp_path: Path) -> None:
