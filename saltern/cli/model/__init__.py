@@ -16,6 +16,7 @@ COMMANDS = {
     "diff": ("saltern.cli.model.compare:diff", "Compare what nodes are served at two revisions."),
     "gc": ("saltern.cli.model.store:gc", "Remove old revisions from the store."),
     "revisions": ("saltern.cli.model.store:revisions", "List the compiled revisions."),
+    "generate": ("saltern.cli.model.generate:generate", "Write a new cluster from answers."),
     "graph": ("saltern.cli.model.graph:graph", "Draw the classes of a node."),
     "explain": ("saltern.cli.model.explain:explain", "Say which lines make a key what it is."),
     "impact": ("saltern.cli.model.compare:impact", "Say what a change would touch."),
