@@ -26,6 +26,8 @@ WORKTREE = "worktree"
 _FULL = re.compile(r"^[0-9a-f]{40}(?:[0-9a-f]{24})?$")
 _LINK, _SUBMODULE = "120000", "160000"
 _LINKS_FOLLOWED = 40
+#: beside classes and nodes, and part of the model: what the linter reads
+_BESIDE = ("removed_keys.yaml",)
 
 
 @dataclass(frozen=True)
@@ -261,7 +263,11 @@ class ModelRepo:
     def _write(self, top: Path, id: str, entries: dict[str, _Entry]) -> None:
         """Write what classes and nodes need: themselves, and the rest where links lead to."""
         folders = tuple(folder.rstrip("/") + "/" for folder in self._folders())
-        wanted = {path: entry for path, entry in entries.items() if path.startswith(folders)}
+        wanted = {
+            path: entry
+            for path, entry in entries.items()
+            if path.startswith(folders) or path in _BESIDE
+        }
         if any(entry.mode == _LINK for entry in wanted.values()):
             wanted = entries
         contents = self._contents(

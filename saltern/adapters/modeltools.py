@@ -42,7 +42,7 @@ def lint_report(
 ) -> lint.Report:
     """Run the linter; see :func:`saltern.model.lint.run`."""
     with inventory_at(site, revision) as inventory:
-        return lint.run(inventory, clusters, formulas_beside(site), rules=rules, home=site.model)
+        return lint.run(inventory, clusters, formulas_beside(site), rules=rules)
 
 
 def explained(site: Site, node: str, key: str, revision: str | None = None) -> Explanation:

@@ -437,7 +437,9 @@ class _Site:
                     if isinstance(part, Ref):
                         yield self._step(view, part, seen)
             elif not isinstance(token, str):
-                yield Step(data, "", None, "asked of the exports of the nodes")
+                value = view.resolver.plain(token)
+                del view.resolver.faults[:]
+                yield Step(data, "", view.hide(value, ()), "asked of the exports of the nodes")
 
     def _step(self, view: _View, ref: Ref, seen: tuple[tuple[str, KeyPath], ...]) -> Step:
         nested = tuple(self._step(view, part, seen) for part in ref.parts if isinstance(part, Ref))

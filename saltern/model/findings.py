@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,11 +16,17 @@ from saltern.model import lines
 from saltern.model.cluster import CompiledNode, cluster_of
 from saltern.model.inventory import Inventory, Merged
 from saltern.model.lines import Spot
+from saltern.model.nodeset import fold
 from saltern.model.schema import Violation, violations
 
 ERROR, WARNING = "error", "warning"
-#: nodes that a sentence lists before it counts the rest
-_SHOWN = 6
+#: nodes that a sentence lists one by one
+_SHOWN = 3
+
+
+def listed(nodes: Sequence[str]) -> str:
+    """Return node ids as a sentence tells them: many as ranges, ``cmp001-080.iaas.test``."""
+    return ", ".join(nodes) if len(nodes) <= _SHOWN else fold(nodes, domain=True)
 
 
 @dataclass(frozen=True)
@@ -42,10 +48,7 @@ class Finding:
     def __str__(self) -> str:
         who = ""
         if self.nodes:
-            names = ", ".join(self.nodes[:_SHOWN])
-            more = len(self.nodes) - _SHOWN
-            names += f" and {more} more" if more > 0 else ""
-            who = f"node{'s' if len(self.nodes) > 1 else ''} {names}"
+            who = f"node{'s' if len(self.nodes) > 1 else ''} {listed(self.nodes)}"
         where = ", ".join(filter(None, (who, self.place)))
         sentence = f"{self.sentence.rstrip('.')}. [{self.rule}]"
         return f"{where}: {sentence}" if where else sentence
@@ -82,7 +85,6 @@ class Tree:
     :param formulas: directory of formulas
     :param only: names of the clusters that are checked; None for all
     :param deploying: whether a deployment asks, which refuses what a review only warns about
-    :param home: directory of the site's own ``removed_keys.yaml``
     :param today: the day that decides whether a removed key has expired
     """
 
@@ -90,7 +92,6 @@ class Tree:
     formulas: Path
     only: tuple[str, ...] | None = None
     deploying: bool = False
-    home: Path = Path()
     today: datetime.date = field(default_factory=datetime.date.today)
     version: str = __version__
 

@@ -16,6 +16,7 @@ from saltern.model.cluster import cluster_of, try_compile_cluster
 from saltern.model.cluster import clusters as all_clusters
 from saltern.model.findings import ERROR, RULES, WARNING, Cluster, Fault, Finding, Rule, Tree
 from saltern.model.inventory import Inventory
+from saltern.model.lines import Exemption
 from saltern.model.schema import formulas_path
 
 __all__ = ["LAYERS", "RULES", "Finding", "Report", "check", "formulas_path", "run"]
@@ -106,7 +107,6 @@ def run(
     *,
     rules: Collection[str] | None = None,
     deploying: bool = False,
-    home: Path | None = None,
 ) -> Report:
     """Run the rules over some clusters, or over the whole tree.
 
@@ -115,7 +115,6 @@ def run(
     :param formulas_dir: as in :func:`check`
     :param rules: names of rules; default: all. Whether the model compiles is always checked
     :param deploying: a deployment asks: a role without a formula is an error
-    :param home: directory with the site's ``removed_keys.yaml``; default: the model tree
     :raises ModelError: an unknown rule, or no formulas to check against
     """
     chosen = _chosen(rules)
@@ -124,13 +123,15 @@ def run(
         formulas_path(inventory, formulas_dir),
         tuple(clusters) if clusters is not None else None,
         deploying,
-        home or inventory.path,
     )
     found: list[Finding] = []
+    excepted: list[tuple[Finding, str]] = []
     names = tuple(clusters) if clusters is not None else (*all_clusters(inventory), *_outside(tree))
     for rule in chosen:
         if rule.scope == "tree":
-            found += _findings(rule, rule.check(tree))
+            kept, silent = _excepted(inventory, _findings(rule, rule.check(tree)))
+            found += kept
+            excepted += silent
     for name in names:
         try:
             nodes, errors = try_compile_cluster(inventory, name)
@@ -138,13 +139,16 @@ def run(
             found.append(Finding("compile", ERROR, str(err)))
             continue
         context = Cluster(tree, name, nodes, errors)
+        told: list[Finding] = []
         for rule in chosen:
             here = name or rule.name in _ANYWHERE
             if rule.scope == "cluster" and here and (context.whole or not rule.whole):
-                found += _findings(rule, rule.check(context))
-    kept, excepted = _excepted(inventory, names, _grouped(found))
+                told += _findings(rule, rule.check(context))
+        kept, silent = _excepted(inventory, told, list(_cluster_wide(tree, name)))
+        found += kept
+        excepted += silent
     return Report(
-        tuple(kept),
+        tuple(_grouped(found)),
         tuple(excepted),
         tuple(filter(None, names)),
         tuple(rule.name for rule in chosen),
@@ -271,31 +275,52 @@ def _grouped(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def _excepted(
-    inventory: Inventory, clusters: Iterable[str], findings: Iterable[Finding]
+    inventory: Inventory,
+    findings: Iterable[Finding],
+    wide: Collection[tuple[str, Exemption]] = (),
 ) -> tuple[list[Finding], list[tuple[Finding, str]]]:
-    """Part the findings from those that a file makes an exception for."""
+    """Part the findings from those that an exception silences.
+
+    :param wide: exceptions, with the file they are in, that count wherever a finding is
+    """
     kept: list[Finding] = []
-    excepted: list[tuple[Finding, str]] = []
-    for finding in findings:
+    silent: list[tuple[Finding, str]] = []
+    for finding in _grouped(findings):
         why = ""
-        if finding.rule not in _BROKEN and finding.file:
-            why = _exception(inventory, finding)
+        for file, exemption in (*wide, *_in_file(inventory, finding)):
+            if finding.rule in exemption.rules and finding.rule not in _BROKEN:
+                reason = f": {exemption.reason}" if exemption.reason else ""
+                why = f"{file}:{exemption.line}{reason}"
+                break
         if why:
-            excepted.append((finding, why))
+            silent.append((finding, why))
         else:
             kept.append(finding)
-    return kept, excepted
+    return kept, silent
 
 
-def _exception(inventory: Inventory, finding: Finding) -> str:
+def _in_file(inventory: Inventory, finding: Finding) -> Iterator[tuple[str, Exemption]]:
+    """Exceptions in the file of a finding that cover its line."""
+    if not finding.file:
+        return
     try:
-        found = lines.of(inventory, finding.file)
+        found = lines.of(inventory, finding.file).exemptions
     except ModelError:
-        return ""
+        return
+    for exemption in found:
+        if exemption.lines is None or finding.line in exemption.lines:
+            yield finding.file, exemption
+
+
+def _cluster_wide(tree: Tree, cluster: str) -> Iterator[tuple[str, Exemption]]:
+    """Exceptions for a whole cluster: those for the whole file in its own class."""
+    name = f"cluster.{cluster}"
+    if name not in tree.inventory.class_files:
+        return
+    try:
+        found = tree.class_lines(name)
+    except ModelError:
+        return
     for exemption in found.exemptions:
-        if finding.rule in exemption.rules and (
-            exemption.lines is None or finding.line in exemption.lines
-        ):
-            reason = f": {exemption.reason}" if exemption.reason else ""
-            return f"{finding.file}:{exemption.line}{reason}"
-    return ""
+        if exemption.lines is None:
+            yield found.path, exemption

@@ -49,6 +49,7 @@ _OWN_KEYS = ("_reclass_", "__reclass__", "topology", "lifecycle", "host", "_para
 _FILE = re.compile(
     r"(?:key (?P<key>\S+) in )?(?P<file>(?:classes|nodes)/[^\s:,;]+\.ya?ml)(?::(?P<line>\d+))?"
 )
+_MISSING = re.compile(r"class (?P<name>\S+) does not exist")
 _SITE_FILE = "removed_keys.yaml"
 _REFERENCE_INSIDE = re.compile(r"(?:sdb|vault)://")
 
@@ -75,12 +76,15 @@ def _spot_of(cluster: Cluster, text: str, shown: str) -> Spot:
     if match is None:
         return Spot(text=shown)
     line = int(match["line"] or 0)
-    if not line and match["key"]:
-        try:
-            found = lines.of(cluster.inventory, match["file"])
+    missing = _MISSING.search(text)
+    try:
+        found = lines.of(cluster.inventory, match["file"])
+        if not line and match["key"]:
             line = found.line(tuple(match["key"].split(":")))
-        except ModelError:
-            line = 0
+        elif not line and missing:
+            line = found.line_of("classes", missing["name"])
+    except ModelError:
+        line = 0
     return Spot(match["file"], line or 1, shown)
 
 
@@ -161,7 +165,7 @@ def unused_class(tree: Tree) -> Iterator[Fault]:
 )
 def removed_key(tree: Tree) -> Iterator[Fault]:
     """No file writes a key that the model no longer reads; from its expiry on, an error."""
-    rows = removed_keys(tree.home)
+    rows = removed_keys(tree.inventory.path)
     told: set[tuple[str, tuple[str, ...]]] = set()
     for file, path, _ in _written(tree):
         for row in rows:

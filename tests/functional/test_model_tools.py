@@ -101,9 +101,13 @@ def test_lint(run: Run, top: Path) -> None:
     assert (wrong["retcode"], wrong["comment"].split(".")[0]) == (2, "unknown rule nope")
 
 
-def test_the_removed_keys_of_the_site_count_at_a_revision(run: Run, top: Path) -> None:
+def test_the_removed_keys_of_a_site_belong_to_the_revision(run: Run, top: Path) -> None:
     row = {"key": "web:server:port", "replaced_by": "x", "since": "1.0", "expires": "2000-01-01"}
     (top / "removed_keys.yaml").write_text(yaml.safe_dump([row]))
+    assert run("lint", revision="HEAD", rules="removed-key")["findings"] == []
+    repo = Repo(top)
+    repo.index.add(["removed_keys.yaml"])
+    repo.index.commit("two", author=ME, committer=ME)
     done = run("lint", revision="HEAD", rules="removed-key")
     assert [finding["severity"] for finding in done["findings"]] == ["error"]
 

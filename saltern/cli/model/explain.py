@@ -91,10 +91,12 @@ def text(found: Explanation) -> Iterator[str]:
 
 
 def _touch(touch: Touch, indent: str) -> Iterator[str]:
+    from saltern.model.findings import listed
+
     mark = "*" if touch.winner else "x" if touch.overridden_by else "-"
     effect = "constant" if touch.constant and touch.effect == "set" else touch.effect
     if touch.by:
-        effect += f" by {', '.join(touch.by)}"
+        effect += f" by {listed(touch.by)}"
     if touch.overridden_by:
         effect += f", overridden by {touch.overridden_by}"
     yield f"{indent}{mark} {touch.file}:{touch.line}  {touch.key}: {_value(touch.says)}  [{effect}]"

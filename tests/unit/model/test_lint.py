@@ -484,11 +484,36 @@ def test_nodes_outside_of_all_clusters(tmp_path: Path, formulas: Path) -> None:
     assert report.exit_code() == 2
 
 
-def test_many_nodes_are_counted(tmp_path: Path) -> None:
-    nodes = tuple(f"n{n}" for n in range(9))
+def test_many_nodes_are_told_in_short() -> None:
+    nodes = tuple(f"n{n}.c1.test" for n in range(9))
     finding = lint.Finding("schema", "error", "x", nodes)
-    assert str(finding) == "nodes n0, n1, n2, n3, n4, n5 and 3 more: x. [schema]"
+    assert str(finding) == "nodes n0-8.c1.test: x. [schema]"
     assert finding.to_json()["nodes"] == list(nodes)
+
+
+def test_an_exception_for_a_whole_cluster(tree: Tree, formulas: Path) -> None:
+    content = files()
+    life = content["classes/service/web/server.yml"]["parameters"]["lifecycle"]["web.server"]
+    life["quorum"] = "majority"
+    # the file of the finding is the service class, which other clusters use too
+    text = yaml.safe_dump(content["classes/cluster/c1/init.yml"])
+    mark = "# saltern: ignore-file[odd-quorum] a lab of two\n"
+    content["classes/cluster/c1/init.yml"] = mark + text
+    for path in [name for name in content if "c1" in name]:
+        if path.endswith("secrets.yml"):
+            content[path.replace("c1", "c2")] = content[path]
+        else:
+            other = (
+                content[path] if isinstance(content[path], str) else yaml.safe_dump(content[path])
+            )
+            content[path.replace("c1", "c2")] = other.replace(mark, "").replace("c1", "c2")
+    report = lint.run(Inventory(tree(content)), None, formulas)
+    assert [(f.rule, f.nodes) for f in report.findings] == [
+        ("odd-quorum", ("web01.c2.test", "web02.c2.test"))
+    ]
+    ((finding, why),) = report.excepted
+    assert finding.nodes == ("web01.c1.test", "web02.c1.test")
+    assert why == "classes/cluster/c1/init.yml:1: a lab of two"
 
 
 def test_schema_on_the_command_line(faulty: Path, formulas: Path) -> None:

@@ -333,6 +333,13 @@ def test_a_deployment_refuses_a_role_without_formula(tree: Tree, formulas: Path)
     assert finding.sentence == "role new.role says executable: false and has a formula"
 
 
+def test_a_class_that_is_missing_is_shown_where_it_is_included(tree: Tree, formulas: Path) -> None:
+    content = files()
+    content[CLASS] = "classes:\n  - cluster.c1\n  - system.none\n  - system.web\n"
+    (told,) = found(tree(content), formulas, "compile")
+    assert (told.file, told.line) == (CLASS, 3)
+
+
 def test_warnings_stop_no_deployment(tree: Tree, formulas: Path) -> None:
     content = files()
     unused(content)
