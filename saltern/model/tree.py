@@ -301,9 +301,9 @@ class _Builder:
         self._count(len(data), depth)
         out = {}
         for key, value in data.items():
+            if self.strict and isinstance(key, str) and "$" in key:
+                _without_marks(key)
             try:
-                if self.strict and isinstance(key, str) and "$" in key:
-                    _without_marks(key)
                 out[key] = self._item(value, depth + 1)
             except TreeError as err:
                 raise TreeError(err.sentence, (str(key), *err.path)) from None

@@ -37,6 +37,9 @@ def core(top: Path, **options: Any) -> Core:
     files = get_storage(
         "yaml_fs", str(top / "nodes"), str(top / "classes"), settings.compose_node_name
     )
+    # as the file system lists them otherwise, which is the order of a list that a query returns
+    storage = files._real_storage
+    storage._nodes = dict(sorted(storage._nodes.items()))
     return Core(MemcacheProxy(files), options.get("class_mappings"), settings)
 
 
