@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ scalars = st.one_of(
 )
 
 
+@cache
 def reference(level: int, ends: tuple[str, ...]) -> st.SearchStrategy[str]:
     """A reference to an earlier top-level key, so that there is no cycle.
 
@@ -42,6 +44,7 @@ TO_LIST = (":b", ":c:b")
 TO_DICT = ("", ":c")
 
 
+@cache
 def strings(level: int) -> st.SearchStrategy[str]:
     """Text with references and escapes in any order."""
     odd = st.sampled_from(["\\${", "}", "\\}", "\\\\}", "\\", "$", ":", " ", "\\$["])
@@ -52,6 +55,7 @@ def strings(level: int) -> st.SearchStrategy[str]:
     return st.lists(st.one_of(pieces), min_size=1, max_size=3).map("".join)
 
 
+@cache
 def scalar(level: int) -> st.SearchStrategy[Any]:
     """What fits where a scalar is expected."""
     options = [scalars, strings(level)]
@@ -60,6 +64,7 @@ def scalar(level: int) -> st.SearchStrategy[Any]:
     return st.one_of(options)
 
 
+@cache
 def a_list(level: int) -> st.SearchStrategy[Any]:
     """A list, or a reference to one."""
     items = st.one_of(scalar(level), st.fixed_dictionaries({"a": scalar(level)}))
@@ -67,6 +72,7 @@ def a_list(level: int) -> st.SearchStrategy[Any]:
     return st.one_of(plain, reference(level, TO_LIST)) if level else plain
 
 
+@cache
 def a_dict(level: int, depth: int, prefixes: bool) -> st.SearchStrategy[Any]:
     """A dictionary with a scalar at ``a``, a list at ``b`` and a dictionary at ``c``.
 
@@ -89,6 +95,7 @@ def a_dict(level: int, depth: int, prefixes: bool) -> st.SearchStrategy[Any]:
     return st.one_of(full, full, reference(level, TO_DICT))
 
 
+@cache
 def values(level: int, prefixes: bool) -> st.SearchStrategy[Any]:
     """Mostly what fits where a dictionary is expected, sometimes anything."""
     fits = a_dict(level, 2, prefixes)
@@ -96,6 +103,8 @@ def values(level: int, prefixes: bool) -> st.SearchStrategy[Any]:
     return st.integers(0, 99).flatmap(lambda dice: anything if dice == 99 else fits)
 
 
+# strategies are cached: to make one takes longer than to draw from it
+@cache
 @st.composite
 def parameters(draw: st.DrawFn, prefixes: bool) -> dict[str, Any]:
     """Parameters of one file."""
@@ -152,7 +161,7 @@ OPTIONS = st.fixed_dictionaries(
 
 
 @given(inventories(), OPTIONS)
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 def test_same_meaning_as_reclass(files: dict[str, Any], options: dict[str, bool]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         top = write_tree(Path(folder), files)
