@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saltern.errors import ModelError
-from saltern.model.compiler import source_ids, tree_id
+from saltern.model.compiler import forget, source_ids, tree_id
 from saltern.model.inventory import Inventory
 from saltern.model.options import Options
 from saltern.model.source import EXTENSIONS
@@ -109,7 +109,10 @@ class ModelRepo:
             self._write(top, id, entries)
             for folder in (self.options.classes_path, self.options.nodes_path):
                 (top / folder).mkdir(parents=True, exist_ok=True)
-            yield top
+            try:
+                yield top
+            finally:
+                forget(top)
 
     def sources(self, id: str) -> dict[str, str]:
         """Return path to blob id of the class and node files of a revision.

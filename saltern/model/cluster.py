@@ -99,7 +99,7 @@ def try_compile_cluster(
     for node_id in inventory.nodes():
         try:
             merged = inventory.merged(node_id)
-            resolver = inventory.resolver(merged)
+            resolver = inventory.resolver(merged, root=merged.parameters)
             if _cluster(inventory, merged, resolver) == cluster_name:
                 drafts[node_id] = draft(inventory, merged, resolver)
         except ModelError as err:
@@ -136,7 +136,7 @@ def cluster_of(inventory: Inventory, node_id: str) -> str:
     :raises ModelError: unknown node, or it names no cluster and the model is strict
     """
     merged = inventory.merged(node_id)
-    return _cluster(inventory, merged, inventory.resolver(merged))
+    return _cluster(inventory, merged, inventory.resolver(merged, root=merged.parameters))
 
 
 def clusters(inventory: Inventory) -> list[str]:
@@ -166,7 +166,8 @@ def draft(inventory: Inventory, merged: Merged, resolver: Resolver | None = None
     domain = ""
     asked: frozenset[Asked] = frozenset()
     if _may_be_member(inventory, merged):
-        resolver = resolver or inventory.resolver(merged)
+        # little is asked of it: not worth what the nodes of a group have in common
+        resolver = resolver or inventory.resolver(merged, root=merged.parameters)
         cluster = _cluster(inventory, merged, resolver)
         asked = frozenset(resolver.queried)
     if cluster and resolver is not None:
@@ -184,7 +185,7 @@ def draft(inventory: Inventory, merged: Merged, resolver: Resolver | None = None
         host=host,
         domain=domain,
         publish=publish,
-        files=tuple(member.source.path for member in merged.members),
+        files=(*(step.source.path for step in merged.walked.steps), merged.own.path),
         missed=merged.missed,
         asked=asked,
     )

@@ -25,10 +25,11 @@ import os
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from saltern.errors import ModelError
-from saltern.model import codec
+from saltern.model import codec, source
 from saltern.model.cluster import Draft, draft, finish, join_published, together, topology
 from saltern.model.inventory import Inventory, Merged
 from saltern.model.query import Asked, ExportEntry, ExportIndex
@@ -264,6 +265,14 @@ def _blob(path: str, shown: str) -> str:
     return digest
 
 
+def forget(top: Path) -> None:
+    """Drop what is remembered of the files of a tree that is about to be removed."""
+    below = f"{top}/"
+    for path in [path for path in _blobs if path.startswith(below)]:
+        _blobs.pop(path, None)
+    source.forget(top)
+
+
 def tree_id(sources: Mapping[str, str]) -> str:
     """Return the revision id of a tree that is no commit: equal files, equal id.
 
@@ -394,21 +403,21 @@ class _Compile:
         #: clusters whose topology is that of the base
         self.same: set[str] = set()
         self._errors: dict[str, ModelError] = {}
-        self._lists: dict[int, tuple[Any, int]] = {}
+        self._lists: dict[tuple[str, ...], int] = {}
         self._changed = self._take_files(files)
 
     def _take_files(self, files: Mapping[str, str]) -> set[int]:
         """Make the file table that of the new tree; return the numbers of what changed."""
         state = self.state
         changed = set()
-        for number, path in enumerate(state.paths.items):
-            blob = files.get(path, "")
-            if blob != state.blobs[number]:
-                changed.add(number)
-                state.blobs[number] = blob
-        for path, blob in files.items():
-            if state.paths.number(path) == len(state.blobs):
-                state.blobs.append(blob)
+        blobs = [files.get(path, "") for path in state.paths.items]
+        if blobs != state.blobs:
+            pairs = enumerate(zip(blobs, state.blobs, strict=True))
+            changed.update(number for number, (new, old) in pairs if new != old)
+        for path in files.keys() - set(state.paths.items):
+            state.paths.number(path)
+            blobs.append(files[path])
+        state.blobs = blobs
         return changed
 
     def draft(self) -> None:
@@ -482,7 +491,8 @@ class _Compile:
     def _askers(self, entries: Mapping[str, ExportEntry]) -> set[str]:
         """Nodes with a query whose answer may be another one now."""
         rows = self.state.rows
-        if not any(row.asked != self._none for row in rows.values()):
+        nothing = self.state.asked.number([])
+        if all(row.asked == nothing for row in rows.values()):
             return set()
         new = dict(entries)
         old = {
@@ -500,10 +510,6 @@ class _Compile:
             )
         return {node_id for node_id, row in rows.items() if differs[row.asked]}
 
-    @property
-    def _none(self) -> int:
-        return self.state.asked.number([])
-
     def _row(self, one: Draft, exports: int) -> _Row:
         state = self.state
         where = f"node {one.id}"
@@ -517,9 +523,7 @@ class _Compile:
             publish=state.keep(one.publish, f"{where}, key publish"),
             exports=exports,
             own=state.paths.number(own),
-            files=state.lists.number(
-                [state.paths.number(path) for path in one.files if path != own]
-            ),
+            files=self._files(one.files[:-1]),
             missed=state.lists.number(list(one.missed)),
             asked=self._asked(one.asked),
         )
@@ -527,6 +531,14 @@ class _Compile:
     @property
     def _nodes(self) -> str:
         return os.path.basename(self.inventory.options.nodes_path.rstrip("/"))
+
+    def _files(self, paths: tuple[str, ...]) -> int:
+        """Number of the list of a node's files, without its own, which is the last one."""
+        number = self._lists.get(paths)
+        if number is None:
+            numbers = [self.state.paths.number(path) for path in paths]
+            number = self._lists[paths] = self.state.lists.number(numbers)
+        return number
 
     def _asked(self, asked: frozenset[Asked]) -> int:
         flat: list[str | None] = []

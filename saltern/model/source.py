@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,8 +38,35 @@ class Source:
     environment: str | None
 
 
+#: times, device and inode of a directory
+_Stamp = tuple[int, int, int, int]
+#: nanoseconds after which a change shows in a file's times
+_TICK = 50_000_000
+#: directory -> what was found below it
+_listings: dict[str, _Listing] = {}
 #: (absolute path, class name, strict) -> (stamp, parsed file); lives as long as the process
 _parsed: dict[tuple[str, str, bool], tuple[tuple[int, int, int], Source]] = {}
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """The YAML files of a directory tree, and what tells that they are still the same.
+
+    ``folders`` are (path, stamp) of every directory, ``linked`` the paths of files that are
+    symbolic links: what they lead to may become a directory without a trace in their own.
+    """
+
+    files: tuple[str, ...]
+    folders: tuple[tuple[str, _Stamp], ...]
+    linked: tuple[str, ...]
+
+    def holds(self) -> bool:
+        try:
+            return all(_stamp(os.stat(path)) == stamp for path, stamp in self.folders) and not any(
+                os.path.isdir(path) for path in self.linked
+            )
+        except OSError:
+            return False
 
 
 def walk(top: Path) -> Iterator[tuple[str, os.stat_result]]:
@@ -48,13 +77,43 @@ def walk(top: Path) -> Iterator[tuple[str, os.stat_result]]:
 
     :raises ModelError: a directory cannot be read
     """
-    yield from _walk(str(top), "", ())
+    for path in _files(top):
+        full = f"{top}/{path}"
+        try:
+            yield path, os.stat(full)
+        except OSError as err:
+            raise ModelError(f"cannot read {legible(full)}: {err.strerror}") from None
 
 
-def _walk(
-    top: str, below: str, parents: tuple[tuple[int, int], ...]
-) -> Iterator[tuple[str, os.stat_result]]:
-    here = os.path.join(top, below) if below else top
+def _files(top: Path) -> tuple[str, ...]:
+    """Paths of all YAML files, listed again only when a directory has changed."""
+    key = str(top)
+    known = _listings.get(key)
+    if known is not None and known.holds():
+        return known.files
+    files: list[str] = []
+    folders: list[tuple[str, _Stamp]] = []
+    linked: list[str] = []
+    now = time.time_ns()
+    _list(key, "", (), files, folders, linked)
+    listing = _Listing(tuple(files), tuple(folders), tuple(linked))
+    # what changed just now may change again within one tick of the clock
+    if all(now - max(stamp[:2]) > _TICK for _, stamp in folders):
+        _listings[key] = listing
+    else:
+        _listings.pop(key, None)
+    return listing.files
+
+
+def _list(
+    top: str,
+    below: str,
+    parents: tuple[tuple[int, int], ...],
+    files: list[str],
+    folders: list[tuple[str, _Stamp]],
+    linked: list[str],
+) -> None:
+    here = f"{top}/{below}" if below else top
     try:
         status = os.stat(here)
         mark = (status.st_dev, status.st_ino)
@@ -63,21 +122,36 @@ def _walk(
         with os.scandir(here) as found:
             entries = sorted(found, key=lambda entry: entry.name)
     except OSError as err:
-        raise ModelError(f"cannot read {here}: {err.strerror}") from None
+        raise ModelError(f"cannot read {legible(here)}: {err.strerror}") from None
+    folders.append((here, _stamp(status)))
     for entry in entries:
-        if entry.name.startswith(".") or entry.name in _SKIPPED:
+        name = entry.name
+        if name.startswith(".") or name in _SKIPPED:
             continue
-        path = f"{below}/{entry.name}" if below else entry.name
+        path = f"{below}/{name}" if below else name
         try:
-            folder = entry.is_dir()
-            its_status = None if folder or not entry.name.endswith(EXTENSIONS) else entry.stat()
+            folder, link = entry.is_dir(), entry.is_symlink()
         except OSError as err:
-            name = legible(f"{here}/{entry.name}")
-            raise ModelError(f"cannot read {name}: {err.strerror}") from None
+            raise ModelError(f"cannot read {legible(f'{here}/{name}')}: {err.strerror}") from None
         if folder:
-            yield from _walk(top, path, (*parents, mark))
-        elif its_status is not None:
-            yield path, its_status
+            _list(top, path, (*parents, mark), files, folders, linked)
+        elif name.endswith(EXTENSIONS):
+            files.append(path)
+            if link:
+                linked.append(f"{here}/{name}")
+
+
+def forget(top: Path) -> None:
+    """Drop what is remembered of the files below a directory that is about to be removed."""
+    below = f"{top}/"
+    for path in [path for path in _listings if path.startswith(below)]:
+        _listings.pop(path, None)
+    for key in [key for key in _parsed if key[0].startswith(below)]:
+        _parsed.pop(key, None)
+
+
+def _stamp(status: os.stat_result) -> _Stamp:
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_dev, status.st_ino
 
 
 def index_classes(top: Path) -> dict[str, str]:
@@ -85,13 +159,7 @@ def index_classes(top: Path) -> dict[str, str]:
 
     :raises ModelError: two files give one class name
     """
-    found: dict[str, str] = {}
-    for path, _ in walk(top):
-        parts = path.rsplit(".", 1)[0].split("/")
-        if len(parts) > 1 and parts[-1] == "init":
-            parts.pop()
-        _add(found, ".".join(parts), path, "class", top)
-    return found
+    return dict(_index(top, _files(top), "class", _class_name))
 
 
 def index_nodes(top: Path, *, compose: bool = False) -> dict[str, str]:
@@ -101,12 +169,32 @@ def index_nodes(top: Path, *, compose: bool = False) -> dict[str, str]:
         a directory that starts with ``_`` is left out
     :raises ModelError: two files give one node id
     """
+    return dict(_index(top, _files(top), "node", _composed if compose else _node_id))
+
+
+def _class_name(path: str) -> str:
+    parts = path.rsplit(".", 1)[0].split("/")
+    if len(parts) > 1 and parts[-1] == "init":
+        parts.pop()
+    return ".".join(parts)
+
+
+def _node_id(path: str) -> str:
+    return path.rpartition("/")[2].rsplit(".", 1)[0]
+
+
+def _composed(path: str) -> str:
+    *folders, name = path.rsplit(".", 1)[0].split("/")
+    return ".".join([*folders, name]) if folders and not folders[0].startswith("_") else name
+
+
+@functools.lru_cache(maxsize=16)
+def _index(
+    top: Path, files: tuple[str, ...], kind: str, named: Callable[[str], str]
+) -> dict[str, str]:
     found: dict[str, str] = {}
-    for path, _ in walk(top):
-        *folders, name = path.rsplit(".", 1)[0].split("/")
-        if compose and folders and not folders[0].startswith("_"):
-            name = ".".join([*folders, name])
-        _add(found, name, path, "node", top)
+    for path in files:
+        _add(found, named(path), path, kind, top)
     return found
 
 
@@ -144,7 +232,8 @@ def load(top: Path, below: str, name: str, options: Options) -> Source:
         raise ModelError("the file is not UTF-8", where=shown) from None
     data = reader.parse(text, shown, strict=options.strict)
     source = _source(data, name, shown, options)
-    _parsed[(path, name, options.strict)] = (stamp, source)
+    if time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > _TICK:
+        _parsed[(path, name, options.strict)] = (stamp, source)
     return source
 
 
