@@ -134,7 +134,10 @@ def _print(report: Report, form: str, verbose: bool, path: Path) -> None:
         click.echo(linter.as_json(report))
         return
     if form == "github":
-        for row in linter.github(report, "" if str(path) == "." else str(path)):
+        # reviews know files by their path in the repository, where this runs
+        top, here = path.absolute(), Path.cwd()
+        prefix = top.relative_to(here) if top.is_relative_to(here) else top
+        for row in linter.github(report, "" if prefix == Path() else str(prefix)):
             click.echo(row)
         return
     for row in linter.text(report, verbose=verbose):

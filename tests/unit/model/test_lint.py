@@ -387,8 +387,12 @@ def test_github(faulty: Path, formulas: Path, monkeypatch: pytest.MonkeyPatch) -
     assert second.startswith("::warning file=")
     # from the top of the repository, paths are as the repository has them
     monkeypatch.chdir(faulty)
-    _, told = lint_cli(Path(), formulas, "--format", "github")
-    assert told.startswith(f"::error file={CLASS},line=7,")
+    for top in (Path(), faulty):
+        _, told = lint_cli(top, formulas, "--format", "github")
+        assert told.startswith(f"::error file={CLASS},line=7,")
+    monkeypatch.chdir(faulty.parent)
+    _, told = lint_cli(faulty, formulas, "--format", "github")
+    assert told.startswith(f"::error file={faulty.name}/{CLASS},line=7,")
 
 
 def test_github_escapes_what_would_end_a_command() -> None:

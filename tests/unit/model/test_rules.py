@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from saltern.errors import ModelError
 from saltern.model import Inventory, lint, rules
 from saltern.model.findings import ERROR, RULES, WARNING, Finding
+from saltern.rollout.load import TreeSource
+from saltern.rollout.preflight import check_site
 from tests.model.trees import write_tree
 from tests.support import TREE
 from tests.unit.model.conftest import PGP, files
@@ -324,8 +326,10 @@ def test_a_deployment_refuses_a_role_without_formula(tree: Tree, formulas: Path)
     top = tree(content)
     report = lint.run(Inventory(top), ["c1"], formulas)
     assert (report.exit_code(), report.exit_code(strict=True)) == (0, 1)
-    (finding,) = lint.check(Inventory(top), "c1", formulas)
+    inventory = Inventory(top)
+    (finding,) = lint.check(inventory, "c1", formulas)
     assert finding.sentence == "role new.role is modelled but has no formula yet"
+    assert check_site(TreeSource(top), inventory, "c1", top, formulas) == [str(finding)]
     assert finding.file == DB
     # a mark that is no longer true is a fault for everybody
     (formulas / "new/role.sls").write_text("")
