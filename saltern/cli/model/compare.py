@@ -171,14 +171,9 @@ def impact(
             formulas_at(path, one.id, formulas) as old,
             formulas_at(path, two.id, formulas) as new,
         ):
-            found = library.impact(
-                one,
-                two,
-                difference,
-                both_sides(old, new, workers=workers),
-                key=key,
-                formulas_differ=differ(old, new),
-            )
+            other = differ(old, new)
+            render = both_sides(old, new if other else old, workers=workers)
+            found = library.impact(one, two, difference, render, key=key, formulas_differ=other)
     if form == "json":
         click.echo(json.dumps(found.to_json(), indent=2))
     else:
