@@ -43,15 +43,21 @@ from saltern.model.options import Options
 FORMAT = 1
 #: modules whose text decides what a node's data becomes; a test compares them with the imports
 ENGINE_MODULES = (
-    "codec",
     "cluster",
+    "codec",
     "compiler",
     "inventory",
+    "mapping",
     "options",
+    "plan",
+    "prepare",
+    "query",
+    "reader",
     "resolve",
     "source",
     "store",
     "tree",
+    "walk",
 )
 _ID = re.compile(r"^(?:[0-9a-f]{40}|[0-9a-f]{64}|worktree-[0-9a-f]{12})$")
 _COMMIT = re.compile(r"^[0-9a-f]{40,64}$")
@@ -417,15 +423,17 @@ class Store:
         """
         with self._locked(exclusive=True):
             infos = self.revisions()
-            own = [info.id for info in infos if info.engine == ENGINE]
-            stay = set(keep) | set(list(dict.fromkeys(own))[:newest])
             folders = list(self._folders())
-            # a folder of another engine, or one that cannot be read, serves nobody
-            readable = {folder for folder in folders if _servable(folder)}
+            usable = {folder for folder in folders if _usable(folder)}
+            own = [info.id for info in infos if self.folder(info.id, info.options) in usable]
+            recent = set(list(dict.fromkeys(own))[:newest])
+            # what is pinned stays, damaged or not: that it is broken has to be seen. Of the rest,
+            # a folder that cannot be read or is of another engine serves nobody
             gone = [
                 folder
                 for folder in folders
-                if folder.parent.name not in stay or folder not in readable
+                if folder.parent.name not in keep
+                and not (folder.parent.name in recent and folder in usable)
             ]
             removed = sorted(
                 {folder.parent.name for folder in gone}
@@ -544,14 +552,23 @@ class Store:
                 folder.parent.rmdir()
         used: set[str] = set()
         for folder in left:
-            info, hashes = _manifest(folder)
-            index = _load(folder / "index", hashes["index"], info.id)
-            used.update(name for name, _ in index["packs"])
+            with contextlib.suppress(ModelError):
+                info, hashes = _manifest(folder)
+                index = _load(folder / "index", hashes["index"], info.id)
+                used.update(name for name, _ in index["packs"])
         for path in sorted((self.path / "packs").iterdir()):
             if path.stem not in used or path.suffix != ".pack":
                 path.unlink()
         for path in sorted(tmp.iterdir()):
             shutil.rmtree(path)
+
+    def _open_lock(self) -> int:
+        path, flags = self.path / "lock", os.O_RDWR | os.O_CLOEXEC
+        with contextlib.suppress(FileExistsError):
+            handle = os.open(path, flags | os.O_CREAT | os.O_EXCL, _FILE_MODE)
+            os.fchmod(handle, _FILE_MODE)
+            return handle
+        return os.open(path, flags)
 
     @contextlib.contextmanager
     def _locked(self, *, exclusive: bool) -> Iterator[None]:
@@ -561,7 +578,7 @@ class Store:
                 *(self.path / name for name in ("revisions", "packs", "tmp")),
             ):
                 _make_directory(folder)
-            handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
+            handle = self._open_lock()
         except OSError as err:
             raise ModelError(
                 f"cannot write the store: {err.strerror}", where=str(err.filename or self.path)
@@ -871,7 +888,8 @@ def _age(folder: Path) -> tuple[int, str]:
     return (stamp[1] if stamp else 0, folder.name)
 
 
-def _servable(folder: Path) -> bool:
+def _usable(folder: Path) -> bool:
+    """Whether this engine can serve a revision's folder."""
     try:
         info, hashes = _manifest(folder)
         _load(folder / "index", hashes["index"], info.id)
