@@ -19,12 +19,19 @@ Configuration (master)::
 """
 
 from saltern.adapters.master import MasterEvents, MonotonicClock, Site, WallClock, who
-from saltern.adapters.modelsite import ModelSite, check_tree, pillar_settings, source_of
+from saltern.adapters.modelsite import (
+    ModelSite,
+    check_tree,
+    pillar_settings,
+    served_sentence,
+    source_of,
+)
 from saltern.adapters.runner import salt_runner
 from saltern.adapters.salt_bus import SaltBus
 from saltern.errors import StageError
 from saltern.rollout import preflight as checks
 from saltern.rollout.load import RevisionSource, load_plan
+from saltern.rollout.returns import denied
 from saltern.rollout.run import StageReport, StageRunner
 from saltern.rollout.show import stage_table
 
@@ -83,7 +90,7 @@ def stage(name, cluster=None, test=False, quiet=False, revision=None):
     plan_ = load_plan(source_of(site), site.cluster)
     # modules and states reach the minions with the first stage that needs them
     report = _runner(site, quiet).run(plan_.stage(name), test=test, sync=name == "foundation")
-    return report.to_json()
+    return _with_reasons(site, report.to_json())
 
 
 @salt_runner
@@ -180,6 +187,16 @@ def _preflight(site, test, quiet, ref):
         ret["comment"] += f" {ret.pop('told')}"
     what = "fail" if findings else "end"
     events.emit(f"deploy/preflight/{what}", {"cluster": site.cluster, **ret}, ret["comment"])
+    return ret
+
+
+def _with_reasons(site, ret):
+    """Add why nodes got no pillar; the minions do not know it."""
+    for node in denied(ret["failures"]) if site.journal else ():
+        why, fault = served_sentence(pillar_settings(__opts__), node)
+        if fault:
+            ret["failures"].append(why)
+            ret["comment"] += f" {why}"
     return ret
 
 

@@ -15,7 +15,7 @@ Configuration (master)::
 """
 
 from saltern.adapters.master import MasterEvents, Site, who
-from saltern.adapters.modelsite import ModelSite, pillar_settings, served_sentence
+from saltern.adapters.modelsite import ModelSite, pillar_settings, served_sentence, short
 from saltern.adapters.runner import salt_runner
 from saltern.errors import PreflightError
 
@@ -53,7 +53,7 @@ def _told(tag, data, sentence):
 
 def _compiled(tag, done):
     revision, info = done.revision, done.revision.info
-    sentence = f"Revision {revision.id[:12]} is compiled: {info.nodes} nodes"
+    sentence = f"Revision {short(revision.id)} is compiled: {info.nodes} nodes"
     sentence += f", {', '.join(done.first)} served it first." if done.first else "."
     data = {"revision": revision.id, "nodes": info.nodes, "clusters": revision.clusters()}
     return _told(tag, {**data, "first": list(done.first)}, sentence)
@@ -153,7 +153,7 @@ def pin(nodes=None, revision=None, cluster=None, reason=""):
     model = _model()
     wanted = _nodes(nodes, cluster, model)
     id_, changed = model.pin(wanted, str(revision), who(__opts__), reason)
-    sentence = f"{len(changed)} of {len(wanted)} nodes are pinned to {id_[:12]} now."
+    sentence = f"{len(changed)} of {len(wanted)} nodes are pinned to {short(id_)} now."
     return _told("pinned", {"revision": id_, "changed": changed}, sentence)
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from saltern.adapters import sitekey
+from saltern.adapters.git import WORKTREE
 from saltern.adapters.gpg import Gpg
 from saltern.adapters.journal import Journal
 from saltern.adapters.master import Site
-from saltern.adapters.modelsite import PLUGIN, ModelSite, pillar_settings
+from saltern.adapters.modelsite import PLUGIN, ModelSite, pillar_settings, short
 from saltern.adapters.serving import Serving
 from saltern.errors import PreflightError, SalternError
 
@@ -73,12 +74,15 @@ def notes(opts: Mapping[str, Any]) -> list[str]:
     if not site.journal:
         return []
     model = ModelSite(site)
-    return [
-        f"revision {revision[:12]} is in use and cannot be served:"
-        f" run `salt-run model.compile {revision} full=True`."
-        for revision in sorted(model.journal.in_use())
-        if not model.store.has(revision, options=model.options)
-    ]
+    found = []
+    for revision in sorted(model.journal.in_use()):
+        if not model.store.has(revision, options=model.options):
+            cure = f"salt-run model.compile {revision}"
+            if revision.startswith(f"{WORKTREE}-"):
+                cure = "salt-run deploy.preflight"  # the tree that it was is no more
+            told = f"revision {short(revision)} is in use and cannot be served: run `{cure}`."
+            found.append(told)
+    return found
 
 
 def _cache(opts: Mapping[str, Any]) -> Iterator[str]:

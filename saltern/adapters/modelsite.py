@@ -29,6 +29,11 @@ _STORED = re.compile(r"^(?:[0-9a-f]{40}|[0-9a-f]{64}|worktree-[0-9a-f]{12})$")
 _SHOWN = 5
 
 
+def short(revision: str) -> str:
+    """Return a revision's id as people read it: a work tree's whole, the start of a commit's."""
+    return revision if revision.startswith(f"{WORKTREE}-") else revision[:12]
+
+
 def pillar_settings(opts: Mapping[str, Any]) -> dict[str, Any]:
     """Return how the master's ext_pillar of ours is configured.
 
@@ -184,7 +189,7 @@ class ModelSite:
         members = revision.nodes(cluster)
         if not members:
             raise ModelError(
-                f"no node belongs to cluster {cluster}", where=f"revision {revision.id[:12]}"
+                f"no node belongs to cluster {cluster}", where=f"revision {short(revision.id)}"
             )
         return self.journal.deploy(cluster, revision.id, members, by, reason)
 
@@ -211,7 +216,7 @@ class ModelSite:
         missing = sorted(set(wanted) - set(revision.nodes()))
         if missing:
             raise ModelError(
-                f"revision {revision.id[:12]} has no node {', '.join(missing[:_SHOWN])}",
+                f"revision {short(revision.id)} has no node {', '.join(missing[:_SHOWN])}",
                 cure="Pin nodes to a revision that has them",
             )
         return revision.id, self.journal.pin(wanted, revision.id, by, reason)
@@ -300,13 +305,13 @@ class ModelSite:
         if not test:
             self.deploy(revision, cluster, by, f"deployment of {ref}")
         if before == revision.id:
-            told = f"Revision {revision.id[:12]} is deployed."
+            told = f"Revision {short(revision.id)} is deployed."
             return {"changes": {}, "revision": revision.id, "told": told}
         changes = {"revision": {"old": before, "new": revision.id}}
-        told = f"Revision {revision.id[:12]} takes the place of {before[:12] or 'none'}."
+        told = f"Revision {short(revision.id)} takes the place of {short(before) or 'none'}."
         if test:
             told = (
-                f"Revision {revision.id[:12]} would take the place of {before[:12] or 'none'};"
+                f"Revision {short(revision.id)} would take the place of {short(before) or 'none'};"
                 " this preview shows the latter."
             )
         return {"changes": changes, "revision": revision.id, "told": told}
@@ -365,7 +370,7 @@ def served_sentence(settings: Mapping[str, Any], node: str) -> tuple[str, bool]:
     except SalternError as err:
         return str(err), True
     roles = len(pillar["__reclass__"]["applications"])
-    return f"{node} gets its pillar of revision {revision.id[:12]}, with {roles} roles.", False
+    return f"{node} gets its pillar of revision {short(revision.id)}, with {roles} roles.", False
 
 
 def prepare(site: Site, by: str, settings: Mapping[str, Any] | None = None) -> list[str]:
@@ -404,9 +409,9 @@ def prepare(site: Site, by: str, settings: Mapping[str, Any] | None = None) -> l
         try:
             compile_revision(site.model, revision, model.store, model.options)
         except ModelError as err:
-            done.append(f"not compiled: revision {revision[:12]}: {err}")
+            done.append(f"not compiled: revision {short(revision)}: {err}")
         else:
-            done.append(f"compiled revision {revision[:12]}")
+            done.append(f"compiled revision {short(revision)}")
     return done + _something_to_serve(model, by)
 
 
@@ -429,7 +434,7 @@ def _something_to_serve(model: ModelSite, by: str) -> list[str]:
         # a master that serves nothing can still be given a model
         return [f"nothing to serve: {err}"]
     served = [*compiled.first, *lost]
-    return [f"cluster {cluster} is served {compiled.revision.id[:21]}" for cluster in served]
+    return [f"cluster {cluster} is served {short(compiled.revision.id)}" for cluster in served]
 
 
 def _key_file(site: Site) -> Path:

@@ -78,8 +78,8 @@ def compile_(directory: Path, ref: str) -> None:
     """Compile REF into the master's store; a hook refuses a push when this fails."""
     from saltern.adapters import mastercheck
     from saltern.adapters.master import Site
-    from saltern.adapters.modelsite import ModelSite
+    from saltern.adapters.modelsite import ModelSite, short
 
     site = Site.of(mastercheck.read_config(directory), any_cluster=True)
     info = ModelSite(site).find(ref).info
-    click.echo(f"Revision {info.id[:12]} compiles: {info.nodes} nodes.")
+    click.echo(f"Revision {short(info.id)} compiles: {info.nodes} nodes.")

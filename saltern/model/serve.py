@@ -12,7 +12,8 @@ import os
 import re
 import stat
 import threading
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ _ATTEMPTS = 3
 KEY_BYTES = 16
 
 Decrypt = Callable[[str], str]
+_Path = tuple[Any, ...]
 
 
 @dataclass
@@ -49,6 +51,10 @@ class _Compiled:
     errors: dict[str, ModelError] = field(default_factory=dict)
 
 
+#: places of ciphertext by node, for as long as a revision is open
+_closed_of: weakref.WeakKeyDictionary[Revision, dict[str, list[_Path]]] = (
+    weakref.WeakKeyDictionary()
+)
 _trees: dict[tuple[str, Options], _Compiled] = {}
 _lock = threading.Lock()
 
@@ -110,7 +116,13 @@ def serve_pinned(
     :raises SecretError: a secret cannot be decrypted, or a key file cannot be read
     """
     node = revision.node(minion_id)
-    served = _complete(node.pillar, node.applications, minion_id, decrypt, keystore)
+    # a record never changes, so neither do the places of its ciphertext
+    known = _closed_of.setdefault(revision, {})
+    if minion_id not in known:
+        known[minion_id] = _closed(node.pillar)
+    served = _complete(
+        node.pillar, node.applications, minion_id, decrypt, keystore, known[minion_id]
+    )
     if key is not None:
         served["__reclass__"]["proof"] = proof(key, minion_id)
     return served
@@ -241,12 +253,17 @@ def _complete(
     minion_id: str,
     decrypt: Decrypt | None,
     keystore: str | Path | None,
+    closed: Sequence[_Path] | None = None,
 ) -> dict[str, Any]:
     """Open the secrets of a node's own copy and give it its key files."""
     sentinel = served.get("__reclass__")
     if not isinstance(sentinel, dict) or sentinel.get("nodename") != minion_id:
         raise ModelError("the compiled pillar carries no sentinel", where=f"node {minion_id}")
-    _open_secrets(served, decrypt, (), minion_id)
+    for path in _closed(served) if closed is None else closed:
+        place: Any = served
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = _clear(place[path[-1]], decrypt, path, minion_id)
     if keystore is not None:
         for role in applications:
             keys = _keys(Path(keystore), role)
@@ -264,25 +281,21 @@ def _fresh(data: Any) -> Any:
     return data
 
 
-def _open_secrets(
-    data: dict[Any, Any] | list[Any], decrypt: Decrypt | None, path: tuple[str, ...], node: str
-) -> None:
-    """Make clear text of the ciphertext anywhere in a structure, in place."""
-    items = data.items() if isinstance(data, dict) else enumerate(data)
+def _closed(data: dict[Any, Any] | list[Any], path: _Path = ()) -> list[_Path]:
+    """List where in a structure there is ciphertext."""
     found = []
-    for key, value in items:
+    for key, value in data.items() if isinstance(data, dict) else enumerate(data):
         kind = type(value)
         if kind is str:
             if _MARK in value:
-                found.append((key, value))
+                found.append((*path, key))
         elif kind is dict or kind is list:
-            _open_secrets(value, decrypt, (*path, str(key)), node)
-    for key, value in found:
-        data[key] = _clear(value, decrypt, (*path, str(key)), node)
+            found += _closed(value, (*path, key))
+    return found
 
 
-def _clear(text: str, decrypt: Decrypt | None, path: tuple[str, ...], node: str) -> str:
-    where = f"node {node}, key {':'.join(path)}"
+def _clear(text: str, decrypt: Decrypt | None, path: _Path, node: str) -> str:
+    where = f"node {node}, key {':'.join(map(str, path))}"
     if decrypt is None:
         raise SecretError(
             "the value is encrypted and no GPG home is set",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from saltern.rollout.ports import Return
@@ -18,6 +18,13 @@ TRACEBACK = "Traceback (most recent call last):"
 
 #: Comments of states that only failed because another one did (salt/state.py).
 REQUISITE_FAILED = "One or more requisite failed"
+
+#: What a minion says whose request for a pillar was denied (salt/pillar/__init__.py,
+#: ``RemotePillarMixin.validate_return``).
+BAD_PILLAR = "Got a bad pillar from master"
+
+#: What is told instead: nothing about the reason is in a minion's answer.
+DENIED = "the master gives it no pillar, so no state was run"
 
 
 def is_state_return(data: Any) -> bool:
@@ -51,6 +58,8 @@ def explain(data: Any, retcode: int) -> str:
     if isinstance(data, list | tuple):
         return "; ".join(clip(item) for item in data)
     text = str(data)
+    if BAD_PILLAR in text:
+        return DENIED
     if TRACEBACK in text:
         head, _, rest = text.partition(TRACEBACK)
         text = f"{head.strip()} {rest.strip().splitlines()[-1]}"
@@ -108,6 +117,14 @@ def judge(node: str, data: Any, retcode: int, jid: str = "") -> Return:
         sentence = f"{node}: {explain(data, retcode)}."
         return Return(node, False, data, retcode, False, jid, sentence)
     return Return(node, True, data, 0, False, jid)
+
+
+def denied(sentences: Iterable[str]) -> list[str]:
+    """List the nodes that failed because they got no pillar.
+
+    :param sentences: of :class:`~saltern.rollout.ports.Return`, ``<node>: …``
+    """
+    return [text.partition(": ")[0] for text in sentences if f": {DENIED}" in text]
 
 
 def silent(node: str, why: str, jid: str = "") -> Return:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from saltern.rollout.returns import LONGEST, changed_states, judge, silent
+from saltern.rollout.returns import LONGEST, changed_states, denied, judge, silent
 
 from .fakes import state_return
 
@@ -125,3 +125,14 @@ def test_silence_fails():
 )
 def test_changed_states(data, names):
     assert changed_states(data) == names
+
+
+def test_a_denied_pillar_is_told_as_such() -> None:
+    """The minion knows no more than that; the reason is the master's to tell."""
+    text = (
+        "The minion function caused an exception: Traceback (most recent call last):\n  File x\n"
+        "salt.exceptions.SaltClientError: Got a bad pillar from master, type str, expecting dict: "
+    )
+    answer = judge(NODE, text, 1)
+    assert answer.sentence == "ctl01.x: the master gives it no pillar, so no state was run."
+    assert denied([answer.sentence, "ctl02.x: returned code 1."]) == [NODE]
