@@ -317,6 +317,10 @@ def test_a_compiled_cluster_with_itself_changed(tmp_path: Path) -> None:
         ("", "topology:roles:web.server"): "n1-3",
     }
     assert [change.node for change in found.nodes_added] == ["n4.example.com"]
+    text = diffshow.text(found)
+    assert "  topology differs at 2 keys on n1-3, as the hosts and roles do (--full)\n" in text
+    assert "topology:nodes" not in text
+    assert "+ topology:nodes:n4.example.com:address  192.0.2.4" in diffshow.text(found, full=True)
 
 
 @pytest.fixture
