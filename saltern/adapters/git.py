@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 WORKTREE = "worktree"
 _FULL = re.compile(r"^[0-9a-f]{40}(?:[0-9a-f]{24})?$")
 _LINK, _SUBMODULE = "120000", "160000"
-_LINKS_FOLLOWED = 40
+_FILES = ("100644", "100755", "100664")
 #: beside classes and nodes, and part of the model: what the linter reads
 _BESIDE = ("removed_keys.yaml",)
 
@@ -86,9 +86,9 @@ class ModelRepo:
         """
         if self._repo().bare:
             return False
-        return bool(
-            self._git("status", "--porcelain", "--untracked-files=all", "--", *self._folders())
-        )
+        prefix = self._prefix()
+        folders = [f"{prefix}{folder}" for folder in self._folders()]
+        return bool(self._git("status", "--porcelain", "--untracked-files=all", "--", *folders))
 
     @contextlib.contextmanager
     def checkout(self, id: str) -> Iterator[Path]:
@@ -129,7 +129,7 @@ class ModelRepo:
         for path, entry in self._tree(id).items():
             for folder in (self.options.classes_path, self.options.nodes_path):
                 below = path.removeprefix(folder.rstrip("/") + "/")
-                if below != path and entry.mode != _LINK and path.endswith(EXTENSIONS):
+                if below != path and entry.mode in _FILES and path.endswith(EXTENSIONS):
                     found[f"{posixpath.basename(folder.rstrip('/'))}/{below}"] = entry.blob
         return found
 
@@ -273,9 +273,15 @@ class ModelRepo:
         }
         if any(entry.mode == _LINK for entry in wanted.values()):
             wanted = entries
-        contents = self._contents(
-            {entry.blob for entry in wanted.values() if entry.mode != _SUBMODULE}
-        )
+        for path, entry in wanted.items():
+            if entry.mode == _SUBMODULE and path.startswith(folders):
+                raise ModelError(
+                    "a git submodule is not part of the commit",
+                    where=f"revision {id[:12]}, {path}",
+                    cure="Commit its files, for example with `git subtree`",
+                )
+        wanted = {path: entry for path, entry in wanted.items() if entry.mode != _SUBMODULE}
+        contents = self._contents({entry.blob for entry in wanted.values()})
         links = {}
         made: set[str] = set()
         for path, entry in wanted.items():
@@ -285,20 +291,23 @@ class ModelRepo:
                 made.add(folder)
             if entry.mode == _LINK:
                 links[path] = contents[entry.blob].decode(errors="surrogateescape")
-            elif entry.mode != _SUBMODULE:
+            else:
                 with open(top / path, "xb") as stream:
                     stream.write(contents[entry.blob])
         for path, target in links.items():
-            leads = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
-            if target.startswith("/") or leads == ".." or leads.startswith("../"):
-                if not path.startswith(folders):
-                    continue
-                raise ModelError(
-                    "the symbolic link leads out of the model, so a commit does not say what it is",
-                    where=f"revision {id[:12]}, {path}",
-                    cure="Commit the files it leads to",
-                )
             os.symlink(target, top / path)
+        real = os.path.realpath(top)
+        for path in links:
+            # as the system sees it: a link may lead through others
+            leads = os.path.realpath(top / path)
+            if leads != real and not leads.startswith(f"{real}/"):
+                if path.startswith(folders):
+                    raise ModelError(
+                        "the symbolic link leads out of the model: its commit does not say to what",
+                        where=f"revision {id[:12]}, {path}",
+                        cure="Commit the files it leads to",
+                    )
+                (top / path).unlink()
 
     def _contents(self, blobs: set[str]) -> dict[str, bytes]:
         """Read many objects with one process."""

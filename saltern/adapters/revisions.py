@@ -46,11 +46,11 @@ def compile_revision(
             if stored is not None:
                 return stored
         with repo.checkout(id) as tree:
-            inventory = Inventory(tree, **asdict(built))
-            sources = source_ids(inventory, repo.sources(id))
             base = None if full else best_base(repo, id, store, built)
             error = None
             try:
+                inventory = Inventory(tree, **asdict(built))
+                sources = source_ids(inventory, repo.sources(id))
                 revision = compile_tree(
                     inventory,
                     id,
@@ -61,7 +61,7 @@ def compile_revision(
                     replace=full,
                 )
             except ModelError as err:
-                error = err
+                error = _told(err, str(tree), id)
             if not id.startswith(f"{WORKTREE}-") or tree_id(repo.sources(id)) == id:
                 if error is not None:
                     raise error
@@ -71,6 +71,18 @@ def compile_revision(
         where=str(repo.path),
         cure="Compile a commit, or wait until the tree is at rest",
     )
+
+
+def _told(error: ModelError, tree: str, id: str) -> ModelError:
+    """An error that says the revision in place of the directory it was exported to."""
+    if id.startswith(f"{WORKTREE}-"):
+        return error
+    shown = f"revision {id[:12]}"
+    sentence, where = (
+        text.replace(f"{tree}/", f"{shown}, ").replace(tree, shown)
+        for text in (error.sentence, error.where)
+    )
+    return ModelError(sentence, where=where or shown, cure=error.cure)
 
 
 def best_base(repo: ModelRepo, id: str, store: Store, options: Options) -> Revision | None:

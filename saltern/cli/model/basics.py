@@ -14,6 +14,8 @@ from saltern.cli.model.options import (
     inventory_option,
     open_inventory,
     options_option,
+    read_options,
+    store_option,
 )
 
 
@@ -30,10 +32,31 @@ class _NoAliases(yaml.SafeDumper):
 @options_option
 @click.option("--format", "form", type=click.Choice(["json", "yaml"]), default="yaml")
 @click.option("--served", is_flag=True, help="The pillar as served, with published data.")
-def show(node: str, path: Path, options_file: Path | None, form: str, served: bool) -> None:
-    """Compile NODE and print it; secrets stay encrypted."""
-    inventory = open_inventory(path, options_file)
+@click.option("--revision", metavar="REF", help="The pillar as served from this revision.")
+@store_option
+def show(
+    node: str,
+    path: Path,
+    options_file: Path | None,
+    form: str,
+    served: bool,
+    revision: str | None,
+    store: Path,
+) -> None:
+    """Compile NODE and print it; secrets stay encrypted.
+
+    A revision that the store does not have is compiled into it.
+    """
     data: Any
+    if revision is not None:
+        from saltern.adapters.revisions import compile_revision
+        from saltern.model.store import Store
+
+        options = read_options(options_file)
+        data = compile_revision(path, revision, Store(store), options).node(node).pillar
+        _print(data, form)
+        return
+    inventory = open_inventory(path, options_file)
     if served:
         from saltern.model.cluster import cluster_of, compile_cluster
 
@@ -47,6 +70,10 @@ def show(node: str, path: Path, options_file: Path | None, form: str, served: bo
             "parameters": compiled.parameters,
             "exports": compiled.exports,
         }
+    _print(data, form)
+
+
+def _print(data: Any, form: str) -> None:
     if form == "json":
         click.echo(json.dumps(data, indent=2, sort_keys=True, default=str))
     else:
