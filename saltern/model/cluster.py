@@ -12,6 +12,8 @@ from saltern.model.query import Asked
 from saltern.model.resolve import MissingReference, Resolver
 from saltern.model.tree import TreeError, merge
 
+#: how many nodes, and how many faults, one sentence names before it counts the rest
+_SHOWN = 20
 #: parameters that are input of the compiler and never reach a pillar
 INTERNAL = ("_secret", "_secret_spec", "publish", "cluster_nodes")
 #: the key of a pillar that says whose it is, and of which revision; no pillar is whole without
@@ -421,6 +423,8 @@ def _join(
 def together(errors: Mapping[str, ModelError]) -> ModelError:
     """Return one error for several nodes; the same fault on many nodes is told once.
 
+    A sentence that names thousands helps nobody: beyond some, nodes and faults are counted.
+
     :param errors: by node id, at least one
     """
     groups: dict[tuple[str, str, str], list[str]] = {}
@@ -432,7 +436,11 @@ def together(errors: Mapping[str, ModelError]) -> ModelError:
     told = []
     cure = ""
     for (rest, sentence, its_cure), nodes in groups.items():
-        who = f"node{'s' if len(nodes) > 1 else ''} {', '.join(nodes)}"
+        who = f"node{'s' if len(nodes) > 1 else ''} {', '.join(nodes[:_SHOWN])}"
+        if len(nodes) > _SHOWN:
+            who += f" and {len(nodes) - _SHOWN} more"
         told.append(f"{who}{f', {rest}' if rest else ''}: {sentence}")
         cure = cure or its_cure
+    if len(told) > _SHOWN:
+        told[_SHOWN:] = [f"and {len(told) - _SHOWN} more faults"]
     return ModelError("; ".join(told), cure=cure)

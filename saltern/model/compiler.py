@@ -409,7 +409,7 @@ class _Compile:
     def _take_files(self, files: Mapping[str, str]) -> set[int]:
         """Make the file table that of the new tree; return the numbers of what changed."""
         state = self.state
-        changed = set()
+        changed: set[int] = set()
         blobs = [files.get(path, "") for path in state.paths.items]
         if blobs != state.blobs:
             pairs = enumerate(zip(blobs, state.blobs, strict=True))

@@ -115,6 +115,26 @@ def test_the_same_fault_on_many_nodes_is_told_once(tree: Tree) -> None:
     )
 
 
+def test_one_fault_of_many_nodes_names_the_first(tree: Tree) -> None:
+    content = files()
+    content["classes/cluster/c1/init.yml"]["parameters"]["x"] = "${no:where}"
+    for number in range(100):
+        content[f"nodes/c1/n{number:02d}.yml"] = content["nodes/c1/db01.c1.test.yml"]
+    with pytest.raises(ModelError) as caught:
+        compile_cluster(Inventory(tree(content)), "c1")
+    # db01 sorts first, then n00 and so on; the web nodes come to it by another class
+    assert " n18 and 81 more: reference ${no:where} has no value at key x" in str(caught.value)
+
+
+def test_many_different_faults_are_counted(tree: Tree) -> None:
+    content = files()
+    for number in range(100):
+        content[f"nodes/c1/n{number:02d}.yml"] = {"classes": ["cluster.c1", f"gone{number}"]}
+    with pytest.raises(ModelError) as caught:
+        compile_cluster(Inventory(tree(content)), "c1")
+    assert "class gone19 does not exist; and 80 more faults" in str(caught.value)
+
+
 def test_all_missing_references_of_a_node_are_told_at_once(tree: Tree) -> None:
     content = files()
     content["nodes/c1/web01.c1.test.yml"]["parameters"] |= {"x": "${no:a}", "y": ["${no:b}"]}
