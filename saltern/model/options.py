@@ -44,13 +44,17 @@ class Options:
     keys, unknown top-level keys, boolean or null keys, ``environment`` in a class, references
     that nothing resolves); ``reclass`` swallows it too. ``allow_adapter_env_override`` lists
     the environments that a caller may ask for in place of a node's own: what the fork lets
-    through unseen comes from the minion.
+    through unseen comes from the minion. ``placeholders`` is ours too, for those who look at a
+    checkout whose secrets are generated elsewhere: a generated class that does not exist counts
+    as empty, a secret without value has a stand-in. A master never sets it, so nothing that was
+    compiled with it can be served.
 
     Source: the options of kapicorp-reclass 2.0 (``reclass/settings.py``, ``defaults.py``) and
     ``allow_adapter_env_override`` of the salt-formulas fork.
     """
 
     compat: str = "strict"
+    placeholders: bool = False
     nodes_path: str = "nodes"
     classes_path: str = "classes"
     default_environment: str = "base"

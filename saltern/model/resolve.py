@@ -67,6 +67,14 @@ class Fault:
     ref: str = ""
 
 
+def _placeholder(ref: str) -> str | None:
+    """Stand-in for a secret that has no value yet; it is treated as the ciphertext it will be."""
+    prefix, _, name = ref.partition(":")
+    if prefix != "_secret":
+        return None
+    return f"-----BEGIN PGP MESSAGE-----\n\nplaceholder of {name}\n-----END PGP MESSAGE-----"
+
+
 class Resolver:
     """Resolves values of one tree.
 
@@ -95,7 +103,7 @@ class Resolver:
         self.options = options
         self.faults: list[Fault] = []
         self.queried: set[Asked] = set()
-        self._default = default
+        self._default = default or (_placeholder if options.placeholders else None)
         self._exports = exports
         self._environment = environment
         self._plans: Plans = {} if plans is None else plans

@@ -35,6 +35,7 @@ from saltern.model.findings import (
 from saltern.model.lines import Spot
 from saltern.model.nodes import schema as packaged_schema
 from saltern.model.schema import plain_secrets, role_schema
+from saltern.model.secrets import wanted
 from saltern.model.sensitive import REFERENCE, is_protected, is_secret_name, strings, why_secret
 from saltern.model.serve import PGP_MESSAGE
 from saltern.model.tree import Layers
@@ -51,6 +52,8 @@ _FILE = re.compile(
 )
 _MISSING = re.compile(r"class (?P<name>\S+) does not exist")
 _SITE_FILE = "removed_keys.yaml"
+#: names that one finding lists
+_SHOWN = 5
 _REFERENCE_INSIDE = re.compile(r"(?:sdb|vault)://")
 
 
@@ -753,3 +756,22 @@ def secret_place(cluster: Cluster) -> Iterator[Fault]:
             if _REFERENCE_INSIDE.search(value) and not REFERENCE.match(value):
                 place = cluster.spot(node.id, *path)
                 yield Fault("a reference to a secret store is no part of a text", (node.id,), place)
+
+
+@rule(
+    "secret-missing",
+    severity=WARNING,
+    cure="Run `saltern model secrets init --cluster NAME`",
+)
+def secret_missing(cluster: Cluster) -> Iterator[Fault]:
+    """Every secret that is referred to has a value. Without placeholders it does not compile."""
+    if not cluster.inventory.options.placeholders or not cluster.nodes:
+        return
+    missing = [
+        secret.name for secret in wanted(cluster.inventory, cluster.name) if not secret.present
+    ]
+    if missing:
+        place = cluster.spot(min(cluster.nodes), "_param", "cluster_name")
+        many = "s have" if len(missing) > 1 else " has"
+        shown = ", ".join(missing[:_SHOWN]) + (", …" if len(missing) > _SHOWN else "")
+        yield Fault(f"{len(missing)} secret{many} no value yet: {shown}", (), place)

@@ -167,6 +167,8 @@ class Walk:
         if inventory.options.ignore_class_notfound and inventory.ignores(name):
             return None
         generated = _GENERATED.match(name)
+        if generated and inventory.options.placeholders:
+            return None
         raise ModelError(
             f"class {legible(name)} does not exist",
             where=f"node {self.node_id}, {via(entry, chain)}, key classes",

@@ -12,9 +12,9 @@ import yaml
 from saltern.cli.model.options import (
     cluster_option,
     inventory_option,
+    look_options,
     open_inventory,
     options_option,
-    read_options,
     store_option,
 )
 
@@ -52,7 +52,7 @@ def show(
         from saltern.adapters.revisions import compile_revision
         from saltern.model.store import Store
 
-        options = read_options(options_file)
+        options = look_options(options_file)
         data = compile_revision(path, revision, Store(store), options).node(node).pillar
         _print(data, form)
         return

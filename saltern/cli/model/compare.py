@@ -13,8 +13,8 @@ import yaml
 
 from saltern.cli.model.options import (
     inventory_option,
+    look_options,
     options_option,
-    read_options,
     store_option,
 )
 
@@ -172,7 +172,7 @@ def impact(
             formulas_at(path, two.id, formulas) as new,
         ):
             other = differ(old, new)
-            render = both_sides(old, new if other else old, workers=workers)
+            render = both_sides(old, new if other else old, workers=workers, progress=_rendered)
             found = library.impact(one, two, difference, render, key=key, formulas_differ=other)
     if form == "json":
         click.echo(json.dumps(found.to_json(), indent=2))
@@ -213,7 +213,7 @@ def at(
     from saltern.model.options import Options
 
     moment = when.parse(time)
-    repo = ModelRepo(path, Options.build(read_options(options_file)))
+    repo = ModelRepo(path, Options.build(look_options(options_file)))
     commit, subject, epoch = repo.commit_info(repo.before(moment.timestamp()))
     if node is None:
         click.echo(f"at {when.show(moment)}")
@@ -236,8 +236,15 @@ def _revisions(
     from saltern.adapters.revisions import compile_revision
     from saltern.model.store import Store
 
-    options = read_options(options_file)
+    options = look_options(options_file)
     return [compile_revision(path, ref, Store(store), options) for ref in refs]
+
+
+def _rendered(done: int, total: int) -> None:
+    """Show on a terminal how far the rendering is, on one line that vanishes at the end."""
+    if sys.stderr.isatty():
+        text = f"rendered {done} of {total}" if done < total else ""
+        click.echo(f"\r\033[K{text}", nl=False, err=True)
 
 
 def _schemas(path: Path, formulas: Path | None) -> Schemas:

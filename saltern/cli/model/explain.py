@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from saltern.cli.model.lint import formulas_option
-from saltern.cli.model.options import inventory_option, options_option, read_options
+from saltern.cli.model.options import inventory_option, look_options, options_option
 
 if TYPE_CHECKING:
     from saltern.model.explain import Explanation, Step, Touch
@@ -44,7 +44,7 @@ def explain(
     from saltern.model.explain import explain as explained
     from saltern.model.inventory import Inventory
 
-    options = read_options(options_file)
+    options = look_options(options_file)
     beside = path / "formulas"
     if formulas is None and beside.is_dir():
         formulas = beside  # a revision is a directory of its own

@@ -32,12 +32,7 @@ def graph(node: str, path: Path, options_file: Path | None, form: str, output: P
     from saltern.model.graph import class_graph, to_dot
 
     inventory = open_inventory(path, options_file)
-    generated = [
-        f"cluster.{name}.{what}"
-        for name in {c.split(".")[1] for c in inventory.class_files if c.startswith("cluster.")}
-        for what in ("secrets", "artifacts")
-    ]
-    found = class_graph(inventory.lenient(generated), node)
+    found = class_graph(inventory, node)
     if form == "json":
         text = json.dumps(found.to_json(), indent=2) + "\n"
     elif form == "dot":

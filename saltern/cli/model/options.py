@@ -56,7 +56,16 @@ def open_inventory(path: Path, options_file: Path | None = None) -> Inventory:
     :param options_file: YAML file with engine options
     :raises ModelError: the options cannot be read, or the tree
     """
-    return Inventory(path, **read_options(options_file))
+    return Inventory(path, **look_options(options_file))
+
+
+def look_options(options_file: Path | None) -> dict[str, Any]:
+    """Read the engine options of a command that only looks: secrets need not exist yet.
+
+    :param options_file: YAML file, or None for the defaults
+    :raises ModelError: the file cannot be read
+    """
+    return {"placeholders": True, **read_options(options_file)}
 
 
 def read_options(options_file: Path | None) -> dict[str, Any]:

@@ -210,6 +210,11 @@ def in_secret(content: Files) -> None:
     add(content, SECRETS, _secret={"other": PGP.format("x"), "third": "sdb://vault/x"})
 
 
+def no_secrets(content: Files) -> None:
+    del content[SECRETS]
+    add(content, CLASS, web={"server": {"url": "x ${_secret:web_db}"}})
+
+
 #: rule -> (what makes it fire, part of the sentence, severity)
 FIRES: dict[str, tuple[Callable[[Files], None], str, str]] = {
     "compile": (broken, "reference ${no} has no value", ERROR),
@@ -231,6 +236,7 @@ FIRES: dict[str, tuple[Callable[[Files], None], str, str]] = {
     "anti-affinity": (one_parent, "2 of 3 members of web.server are on the physical host", ERROR),
     "plaintext-secret": (plain, "a secret is written in plain text", ERROR),
     "secret-place": (in_param, "a secret belongs in _secret, not in _param", ERROR),
+    "secret-missing": (no_secrets, "1 secret has no value yet: web_db", WARNING),
 }
 #: rule -> what looks alike and is no fault of that kind
 SILENT: dict[str, Callable[[Files], None]] = {
@@ -253,6 +259,7 @@ SILENT: dict[str, Callable[[Files], None]] = {
     "anti-affinity": three_parents,
     "plaintext-secret": referred,
     "secret-place": in_secret,
+    "secret-missing": in_secret,
 }
 
 
@@ -277,7 +284,9 @@ def formulas(tmp_path: Path) -> Path:
 
 def found(top: Path, formulas: Path, rule: str, clusters: list[str] | None = None) -> list[Finding]:
     """Findings of one rule."""
-    report = lint.run(Inventory(top), clusters, formulas)
+    # without placeholders a missing secret is a fault of the compile
+    inventory = Inventory(top, placeholders=rule == "secret-missing")
+    report = lint.run(inventory, clusters, formulas)
     return [finding for finding in report.findings if finding.rule == rule]
 
 
