@@ -42,6 +42,10 @@ def __virtual__():
     return __virtualname__
 
 
+def _by():
+    return who(__opts__, globals().get("__user__", ""))
+
+
 def _form(function, cluster, nodes, test):
     if function not in __salt__:
         raise StageError(f"{function} is not a runner function of this master")
@@ -176,14 +180,14 @@ def _preflight(site, test, quiet, ref):
         source, findings = check_tree(site)
     else:
         ref = ref or site.revision
-        target, findings = model.check(ref, pillar_settings(__opts__), who(__opts__))
+        target, findings = model.check(ref, pillar_settings(__opts__), _by())
         source = RevisionSource(target) if target else None
     if not findings:
         nodes = load_plan(source, site.cluster).nodes
         findings = checks.check_hosts(nodes, SaltBus(__opts__), WallClock(), sync=not test)
     ret = checks.report(findings, len(nodes))
     if target and not findings:
-        ret.update(model.move(target, ref, who(__opts__), test=test))
+        ret.update(model.move(target, ref, _by(), test=test))
         ret["comment"] += f" {ret.pop('told')}"
     what = "fail" if findings else "end"
     events.emit(f"deploy/preflight/{what}", {"cluster": site.cluster, **ret}, ret["comment"])

@@ -31,6 +31,10 @@ def _site(cluster=None):
     return Site.of(__opts__, cluster, any_cluster=True)
 
 
+def _by():
+    return who(__opts__, globals().get("__user__", ""))
+
+
 def _model(cluster=None):
     return ModelSite(_site(cluster))
 
@@ -82,7 +86,7 @@ def receive(ref, remote="", by=""):
 
         salt-run model.receive main remote=origin
     """
-    return _compiled("received", _model().receive(ref, remote, by or who(__opts__)))
+    return _compiled("received", _model().receive(ref, remote, by or _by()))
 
 
 @salt_runner
@@ -103,7 +107,7 @@ def compile_(ref=None, full=False):
     """
     model = _model()
     wanted = ref or model.site.revision
-    done = model.compile(wanted, who(__opts__), f"first compile, of {wanted}", full=full)
+    done = model.compile(wanted, _by(), f"first compile, of {wanted}", full=full)
     return _compiled("compiled", done)
 
 
@@ -152,7 +156,7 @@ def pin(nodes=None, revision=None, cluster=None, reason=""):
         raise PreflightError("no revision is named", cure="Give revision=REF")
     model = _model()
     wanted = _nodes(nodes, cluster, model)
-    id_, changed = model.pin(wanted, str(revision), who(__opts__), reason)
+    id_, changed = model.pin(wanted, str(revision), _by(), reason)
     sentence = f"{len(changed)} of {len(wanted)} nodes are pinned to {short(id_)} now."
     return _told("pinned", {"revision": id_, "changed": changed}, sentence)
 
@@ -176,7 +180,7 @@ def unpin(nodes=None, cluster=None, reason=""):
         salt-run model.unpin cluster=demo-core reason='v2.4 is everywhere'
     """
     model = _model()
-    changed = model.journal.unpin(_nodes(nodes, cluster, model), who(__opts__), reason)
+    changed = model.journal.unpin(_nodes(nodes, cluster, model), _by(), reason)
     return _told("unpinned", {"changed": changed}, f"{len(changed)} nodes follow their cluster.")
 
 

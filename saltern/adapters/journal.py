@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -82,6 +82,12 @@ _SERVED = sa.select(
     .scalar_subquery()
     .label("deployed"),
 )
+
+
+_IN_USE = sa.union(sa.select(_deployed.c.revision), sa.select(_pin.c.revision))
+
+#: Called before a change is written, while nobody else can write; raises to prevent it.
+Guard = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -234,9 +240,8 @@ class Journal:
 
         :raises JournalError: the journal cannot be read
         """
-        statement = sa.union(sa.select(_deployed.c.revision), sa.select(_pin.c.revision))
         with self._reading() as connection:
-            return set(connection.execute(statement).scalars())
+            return set(connection.execute(_IN_USE).scalars())
 
     def history(
         self, node: str | None = None, cluster: str | None = None, limit: int = 50
@@ -317,16 +322,34 @@ class Journal:
         with self._writing():
             return True
 
-    def pin(self, nodes: Iterable[str], revision: str, by: str, reason: str) -> list[str]:
+    @contextmanager
+    def at_rest(self) -> Iterator[set[str]]:
+        """Give the revisions in use; inside the block nothing is pinned or deployed.
+
+        :raises JournalError: the journal cannot be written
+        """
+        with self._writing() as connection:
+            yield set(connection.execute(_IN_USE).scalars())
+
+    def pin(
+        self,
+        nodes: Iterable[str],
+        revision: str,
+        by: str,
+        reason: str,
+        *,
+        guard: Guard | None = None,
+    ) -> list[str]:
         """Hold nodes at a revision; return those whose pin changed.
 
         :param nodes: minion ids
         :param revision: full id of a stored revision
         :param by: who asks for it
         :param reason: why, in words
+        :param guard: asked before anything is written
         :raises JournalError: the journal cannot be written
         """
-        return self._pin(nodes, revision, by, reason)
+        return self._pin(nodes, revision, by, reason, guard)
 
     def unpin(self, nodes: Iterable[str], by: str, reason: str) -> list[str]:
         """Let nodes follow their cluster again; return those that were pinned.
@@ -338,9 +361,18 @@ class Journal:
         """
         return self._pin(nodes, "", by, reason)
 
-    def _pin(self, nodes: Iterable[str], revision: str, by: str, reason: str) -> list[str]:
+    def _pin(
+        self,
+        nodes: Iterable[str],
+        revision: str,
+        by: str,
+        reason: str,
+        guard: Guard | None = None,
+    ) -> list[str]:
         changed = []
         with self._writing() as connection:
+            if guard is not None:
+                guard()
             for node in sorted(set(nodes)):
                 found = connection.execute(
                     sa.select(_pin.c.revision).where(_pin.c.node == node)
@@ -366,6 +398,7 @@ class Journal:
         reason: str,
         *,
         first: bool = False,
+        guard: Guard | None = None,
     ) -> bool:
         """Make a revision the deployed one of a cluster; return whether anything changed.
 
@@ -377,9 +410,12 @@ class Journal:
         :param by: who asks for it
         :param reason: why, in words
         :param first: only when the cluster has no deployed revision yet
+        :param guard: asked before anything is written
         :raises JournalError: the journal cannot be written
         """
         with self._writing() as connection:
+            if guard is not None:
+                guard()
             found = connection.execute(
                 sa.select(_deployed.c.revision).where(_deployed.c.cluster == cluster)
             ).scalar_one_or_none()

@@ -94,13 +94,17 @@ class Site:
         return cls(**{**texts, "cluster": name, "options": dict(options)})
 
 
-def who(opts: Mapping[str, Any]) -> str:
+def who(opts: Mapping[str, Any], user: str = "") -> str:
     """Return who runs this, for the history.
 
-    :param opts: ``__opts__`` of a runner; a master that runs as another user still names the one
-        who called it
+    :param opts: ``__opts__`` of a runner
+    :param user: ``__user__`` of a runner: over salt-api the one who logged in. On the master's own
+        command line it is the master's user, whoever that was before; ``sudo`` tells more
     """
-    return str(os.environ.get("SUDO_USER") or get_specific_user() or opts.get("user") or "")
+    own = str(opts.get("user") or "root")
+    if user and user not in ("UNKNOWN", own):
+        return user
+    return os.environ.get("SUDO_USER") or get_specific_user() or own
 
 
 class MonotonicClock:

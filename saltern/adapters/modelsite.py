@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -158,7 +158,13 @@ class ModelSite:
         there = self.journal.deployed() if not self.journal.prepare() else {}
         for cluster in sorted({revision.cluster_of(node) for node in revision.nodes()}):
             if cluster not in there and self.journal.deploy(
-                cluster, revision.id, revision.nodes(cluster), by, reason, first=True
+                cluster,
+                revision.id,
+                revision.nodes(cluster),
+                by,
+                reason,
+                first=True,
+                guard=self._there(revision),
             ):
                 first.append(cluster)
         return Compiled(revision, tuple(first))
@@ -191,7 +197,12 @@ class ModelSite:
             raise ModelError(
                 f"no node belongs to cluster {cluster}", where=f"revision {short(revision.id)}"
             )
-        return self.journal.deploy(cluster, revision.id, members, by, reason)
+        guard = self._there(revision)
+        return self.journal.deploy(cluster, revision.id, members, by, reason, guard=guard)
+
+    def _there(self, revision: Revision) -> Callable[[], object]:
+        """Whether a revision is still stored, asked when nothing can be collected any more."""
+        return lambda: self.store.open(revision.id, options=self.options)
 
     def gc(self, newest: int, *, dry_run: bool = False) -> list[str]:
         """Remove stored revisions that nobody is served; return their ids.
@@ -200,7 +211,9 @@ class ModelSite:
         :param dry_run: only say which
         :raises JournalError: the journal cannot be read, so nothing is removed
         """
-        return self.store.gc(self.journal.in_use(), newest, dry_run=dry_run)
+        self.journal.in_use()  # a journal that is not there is no empty one
+        with self.journal.at_rest() as used:
+            return self.store.gc(used, newest, dry_run=dry_run)
 
     # -- pins ----------------------------------------------------------------------------
 
@@ -219,7 +232,8 @@ class ModelSite:
                 f"revision {short(revision.id)} has no node {', '.join(missing[:_SHOWN])}",
                 cure="Pin nodes to a revision that has them",
             )
-        return revision.id, self.journal.pin(wanted, revision.id, by, reason)
+        guard = self._there(revision)
+        return revision.id, self.journal.pin(wanted, revision.id, by, reason, guard=guard)
 
     def status(self, cluster: str | None = None, node: str | None = None) -> dict[str, Any]:
         """Return what is served: by cluster, and the nodes that are pinned.

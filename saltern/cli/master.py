@@ -66,9 +66,21 @@ def _prepare(opts: dict[str, Any]) -> None:
     site = Site.of(opts, any_cluster=True)
     if not site.journal:
         return
+    _as_master(opts)
     settings = modelsite.pillar_settings(opts)
     for sentence in modelsite.prepare(site, getpass.getuser(), settings):
         click.echo(sentence)
+
+
+def _as_master(opts: dict[str, Any]) -> None:
+    """What is written is the master's: root becomes the master's user, as with ``salt-run``."""
+    from salt.utils.verify import check_user
+
+    user = str(opts.get("user") or "root")
+    if not check_user(user):
+        raise PreflightError(
+            f"only {user} and root may do this", cure=f"Run it as the master's user, {user}"
+        )
 
 
 @master.command(name="compile")
@@ -80,6 +92,8 @@ def compile_(directory: Path, ref: str) -> None:
     from saltern.adapters.master import Site
     from saltern.adapters.modelsite import ModelSite, short
 
-    site = Site.of(mastercheck.read_config(directory), any_cluster=True)
+    opts = mastercheck.read_config(directory)
+    site = Site.of(opts, any_cluster=True)
+    _as_master(opts)
     info = ModelSite(site).find(ref).info
     click.echo(f"Revision {short(info.id)} compiles: {info.nodes} nodes.")

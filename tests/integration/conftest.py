@@ -7,8 +7,10 @@ its formulas, runner functions and one execution module that only the file serve
 from __future__ import annotations
 
 import copy
+import os
 import shutil
 import socket
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +20,9 @@ import pytest
 import salt.runner
 import yaml
 
+from saltern.adapters import modelsite
 from saltern.adapters.gpg import Gpg
+from saltern.adapters.master import Site
 from saltern.model import Inventory, secrets
 from tests.support import TREE
 
@@ -39,11 +43,15 @@ class Trial:
         self.work = root / "work"
         self.artifacts = root / "artifacts"
         self.gpg_home = root / "gpg"
+        self.store = root / "store"
+        self.journal_file = root / "journal" / "journal.db"
         self.port = port
+        #: a directory of plugins that is asked before the checkout's
+        self.plugins = root / "plugins"
 
     def build(self) -> None:
         """Copy the model, add the nodes of this session, generate the secrets."""
-        for path in (self.work, self.artifacts):
+        for path in (self.work, self.artifacts, self.plugins / "_pillar"):
             path.mkdir(parents=True)
         shutil.copytree(SITE / "model", self.model)
         # beside the classes, where the linter looks for them
@@ -63,6 +71,47 @@ class Trial:
         key = gpg.create_key("trial master")
         secrets.init(Inventory(self.model), CLUSTER, lambda text: gpg.encrypt(text, [key]))
 
+        git(self.model, "init", "-q", "-b", "main")
+        self.commit("the trial cluster")
+
+    def commit(self, subject: str) -> str:
+        """Commit the tree as it is; return the commit."""
+        git(self.model, "add", "-A")
+        git(self.model, "commit", "-q", "--allow-empty", "-m", subject)
+        return git(self.model, "rev-parse", "HEAD")
+
+    def restore(self, commit: str) -> None:
+        """The tree as it was at a commit."""
+        git(self.model, "checkout", "-q", commit, "--", ".")
+        for name in git(self.model, "diff", "--name-only", commit).splitlines():
+            (self.model / name).unlink()
+        self.commit("as before")
+
+    def serving(self) -> dict[str, Any]:
+        """Settings of the ext_pillar and of the top."""
+        return {
+            "store": str(self.store),
+            "journal": f"sqlite:///{self.journal_file}",
+            "gpg_home": str(self.gpg_home),
+        }
+
+    def master_options(self) -> dict[str, Any]:
+        """What of a master's configuration is about the model; its tree is what it deploys."""
+        return {
+            "ext_pillar": [{"saltern_model": self.serving()}],
+            "master_tops": {"saltern_model": self.serving()},
+            # as in etc/master.d
+            "minion_data_cache": False,
+            "saltern": {
+                "cluster": CLUSTER,
+                "model": str(self.model),
+                "artifacts": str(self.artifacts),
+                "store": str(self.store),
+                "journal": f"sqlite:///{self.journal_file}",
+                "revision": "worktree",
+            },
+        }
+
     def reset(self) -> None:
         """As before the first deployment."""
         shutil.rmtree(self.work)
@@ -73,6 +122,19 @@ class Trial:
         path = self.work / name
         path.touch()
         return path
+
+
+def git(top: Path, *arguments: str) -> str:
+    """Run git in a directory of the tests, with nobody's settings."""
+    environment = {key: text for key, text in os.environ.items() if not key.startswith("GIT_")}
+    for role in ("AUTHOR", "COMMITTER"):
+        environment |= {f"GIT_{role}_NAME": "tests", f"GIT_{role}_EMAIL": "tests@example.org"}
+    environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    done = subprocess.run(
+        ["git", "-C", str(top), *arguments],
+        env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout.strip()
 
 
 @pytest.fixture(scope="session")
@@ -105,23 +167,24 @@ def master(salt_factories: Any, trial: Trial) -> Iterator[Any]:
     factory = salt_factories.salt_master_daemon(
         "trial_master",
         overrides={
-            "module_dirs": [str(TREE), str(SITE)],
+            # the last one is asked first
+            "module_dirs": [str(TREE), str(SITE), str(trial.plugins)],
             "file_roots": {
-                "base": [str(fileserver), str(trial.model / "formulas"), str(TREE / "orchestrate")]
+                "base": [
+                    str(fileserver),
+                    str(trial.model / "formulas"),
+                    str(TREE / "orchestrate"),
+                    str(TREE / "formulas"),
+                ]
             },
-            "ext_pillar": [
-                {"saltern_model": {"path": str(trial.model), "gpg_home": str(trial.gpg_home)}}
-            ],
-            "saltern": {
-                "cluster": CLUSTER,
-                "model": str(trial.model),
-                "artifacts": str(trial.artifacts),
-            },
+            **trial.master_options(),
             "trial_directory": str(trial.work),
             "timeout": 15,
             **QUIET,
         },
     )
+    # what the unit of the master does before it starts
+    modelsite.prepare(Site.of(factory.config), "tests", trial.serving())
     with factory.started():
         yield factory
 

@@ -94,7 +94,8 @@ def site(salt_factories: Any, tmp_path_factory: pytest.TempPathFactory) -> Itera
     pillar = root / "pillar"
     pillar.mkdir()
     (pillar / "top.sls").write_text("base: {'ca.pki.test': [ca], 'web.pki.test': [web]}")
-    (pillar / "ca.sls").write_text(str({"topology": topology, "pki": {"ca": ca}}))
+    vouched = {"__reclass__": {"nodename": AUTHORITY}}  # as if it came from the model
+    (pillar / "ca.sls").write_text(str({"topology": topology, "pki": {"ca": ca}, **vouched}))
     (pillar / "web.sls").write_text(str({"pki": {"host": {"directory": str(root / "pki")}}}))
     master = salt_factories.salt_master_daemon(
         "pki_master",

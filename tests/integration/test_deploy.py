@@ -198,7 +198,7 @@ def test_a_silent_minion_stops_the_stage_by_name(
     ("kwargs", "sentence"),
     [
         ({"name": "fundament"}, "there is no stage 'fundament'"),
-        ({"name": "control", "cluster": "nowhere"}, "no node belongs to cluster nowhere"),
+        ({"name": "control", "cluster": "nowhere"}, "cluster nowhere has no deployed revision"),
     ],
 )
 def test_what_is_not_there_is_refused(call: Any, kwargs: dict[str, str], sentence: str):

@@ -21,7 +21,7 @@ from sqlalchemy.schema import CreateTable
 
 from saltern.adapters import journal as module
 from saltern.adapters.journal import Journal, open_journal
-from saltern.errors import JournalError, UnknownNodeError
+from saltern.errors import JournalError, ModelError, UnknownNodeError
 
 A, B, C = "a" * 40, "b" * 40, "worktree-0123456789ab"
 WEB, DB = "web01.c1.test", "db01.c1.test"
@@ -200,6 +200,29 @@ def test_a_locked_journal_is_told_and_recovers(
         assert waiting.served(WEB) == A
         holder.execute("ROLLBACK")
     assert waiting.pin([WEB], B, "ann", "") == [WEB]
+
+
+def test_nothing_is_pinned_while_it_is_at_rest(
+    journal: Journal, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BUSY", 0.1)
+    with journal.at_rest() as used:
+        assert used == {A}
+        with pytest.raises(JournalError, match="locked"):
+            Journal(f"sqlite:///{path}").pin([WEB], B, "ann", "")
+    assert journal.pin([WEB], B, "ann", "") == [WEB]
+
+
+def test_a_guard_prevents_a_change(journal: Journal) -> None:
+    def gone() -> None:
+        raise ModelError("revision is gone")
+
+    before = len(journal.history())
+    with pytest.raises(ModelError):
+        journal.pin([WEB], B, "ann", "", guard=gone)
+    with pytest.raises(ModelError):
+        journal.deploy("c1", B, [WEB], "ann", "", guard=gone)
+    assert (journal.served(WEB), len(journal.history())) == (A, before)
 
 
 def test_a_failed_change_leaves_nothing(journal: Journal) -> None:

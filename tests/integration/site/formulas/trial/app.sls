@@ -1,3 +1,4 @@
+{%- include "saltern/guard.jinja" %}
 trial-app-switch:
   test.fail_without_changes:
     - comment: the disk of this host is full

@@ -1,3 +1,4 @@
+{%- include "saltern/guard.jinja" %}
 trial-base-file:
   file.managed:
     - name: {{ pillar.trial.base.directory }}/{{ grains.id }}/base

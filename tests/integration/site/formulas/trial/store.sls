@@ -1,3 +1,4 @@
+{%- include "saltern/guard.jinja" %}
 trial-store-file:
   file.managed:
     - name: {{ pillar.trial.store.directory }}/{{ grains.id }}/store
