@@ -8,8 +8,10 @@ for the life of a process, so each tree of formulas is rendered by a process of 
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import copy
 import hashlib
+import itertools
 import json
 import os
 import subprocess
@@ -27,6 +29,7 @@ from saltern.errors import ModelError
 from saltern.model.impact import Job, States
 
 Low = dict[str, Any]
+Progress = Callable[[], None]
 
 #: platform (``host:image``) -> the grains in which it differs from another one
 PLATFORMS: dict[str, dict[str, Any]] = {
@@ -206,13 +209,18 @@ def available() -> str:
 
 
 def render(
-    requests: Sequence[Request], formulas: Path, *, workers: int | None = None
+    requests: Sequence[Request],
+    formulas: Path,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
 ) -> list[Rendered]:
     """Render the states of nodes, in processes of their own.
 
     :param requests: the nodes
     :param formulas: directory of formulas
     :param workers: processes at a time (default: one per processor)
+    :param progress: called for each node that is done, from any thread
     :returns: one per request, in their order
     :raises ModelError: a process failed as a whole
     """
@@ -222,28 +230,42 @@ def render(
     found: list[Rendered | None] = [None] * len(requests)
     with concurrent.futures.ThreadPoolExecutor(count) as pool:
         batches = [list(requests[n::count]) for n in range(count)]
-        for n, done in enumerate(pool.map(lambda batch: _process(batch, formulas), batches)):
+        jobs = pool.map(lambda batch: _process(batch, formulas, progress), batches)
+        for n, done in enumerate(jobs):
             found[n::count] = done
     return [one for one in found if one is not None]
 
 
 def both_sides(
-    before: Path, after: Path, *, workers: int | None = None
+    before: Path,
+    after: Path,
+    *,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Callable[[list[Job]], dict[tuple[str, str], States]]:
     """Return what renders the jobs of :func:`saltern.model.impact.impact`.
 
     :param before: formulas of the earlier revision
     :param after: those of the later one
     :param workers: processes at a time (default: one per processor)
+    :param progress: told how many of how many renderings are done
     """
     formulas = {"before": before, "after": after}
 
     def render_all(jobs: list[Job]) -> dict[tuple[str, str], States]:
         found: dict[tuple[str, str], States] = {}
+        done_now = itertools.count(1)
+
+        def one_more() -> None:
+            if progress is not None:
+                progress(next(done_now), len(jobs))
+
         for folder in dict.fromkeys(formulas.values()):
             mine = [job for job in jobs if formulas[job[0]] == folder]
             requests = [Request(node, pillar, roles) for _, node, pillar, roles in mine]
-            for job, done in zip(mine, render(requests, folder, workers=workers), strict=True):
+            for job, done in zip(
+                mine, render(requests, folder, workers=workers, progress=one_more), strict=True
+            ):
                 found[job[0], job[1]] = States.build(
                     done.states, errors=done.errors, unknown=done.unknown
                 )
@@ -260,26 +282,36 @@ def render_here(requests: Iterable[Request], formulas: Path, cache: Path) -> lis
     return [_render(request, formulas, cache) for request in requests]
 
 
-def _process(batch: Sequence[Request], formulas: Path) -> list[Rendered]:
+def _process(batch: Sequence[Request], formulas: Path, progress: Progress | None) -> list[Rendered]:
+    """Render in another process, which answers node by node."""
     if not batch:
         return []
     payload = msgpack.packb(
         {"formulas": str(formulas.absolute()), "requests": [vars(request) for request in batch]}
     )
-    run = subprocess.run(
-        [sys.executable, "-m", "saltern.adapters.render"],
-        input=payload,
-        capture_output=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )
-    if run.returncode != 0:
-        last = (run.stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
-        raise ModelError(f"the formulas could not be rendered: {last}", where=str(formulas))
-    return [
-        Rendered(entry["node"], entry["states"], entry["errors"], tuple(entry["unknown"]))
-        for entry in msgpack.unpackb(run.stdout)
-    ]
+    found = []
+    with tempfile.TemporaryFile() as complaints:
+        with subprocess.Popen(
+            [sys.executable, "-m", "saltern.adapters.render"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        ) as child:
+            assert child.stdin is not None and child.stdout is not None  # noqa: S101, PT018
+            with contextlib.suppress(BrokenPipeError), child.stdin as target:
+                target.write(payload)
+            for entry in msgpack.Unpacker(child.stdout, max_buffer_size=0):
+                unknown = tuple(entry["unknown"])
+                found.append(Rendered(entry["node"], entry["states"], entry["errors"], unknown))
+                if progress is not None:
+                    progress()
+        if child.returncode != 0 or len(found) != len(batch):
+            complaints.seek(0)
+            text = complaints.read().decode(errors="replace").strip()
+            last = (text.splitlines() or ["no message"])[-1]
+            raise ModelError(f"the formulas could not be rendered: {last}", where=str(formulas))
+    return found
 
 
 def _render(request: Request, formulas: Path, cache: Path) -> Rendered:
@@ -431,10 +463,11 @@ def main() -> None:
         Request(entry["node"], entry["pillar"], tuple(entry["roles"]))
         for entry in asked["requests"]
     ]
-    with tempfile.TemporaryDirectory(prefix="saltern-render-") as cache:
-        done = render_here(requests, Path(asked["formulas"]), Path(cache))
-    with answer:
-        answer.write(msgpack.packb([vars(one) for one in done]))
+    with tempfile.TemporaryDirectory(prefix="saltern-render-") as cache, answer:
+        for request in requests:
+            for done in render_here([request], Path(asked["formulas"]), Path(cache)):
+                answer.write(msgpack.packb(vars(done)))
+            answer.flush()
 
 
 if __name__ == "__main__":

@@ -13,12 +13,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
+import msgpack
+
 from saltern.model import redact
-from saltern.model.cluster import CompiledNode
+from saltern.model.cluster import CompiledNode, assemble
 from saltern.model.redact import KeyPath, Schemas
+from saltern.model.store import Revision
 
 #: keys that the compiler writes; they are told in other words
 _AUTOMATIC = ("__reclass__", "_reclass_", "topology")
+_ABSENT: Any = object()
 
 
 class Side(Protocol):
@@ -208,13 +212,20 @@ def compare(
             if node_id in old and node_id in new:
                 collector.members.append(node_id)
                 if before.digest(node_id) != after.digest(node_id):
-                    collector.both(before.node(node_id), after.node(node_id))
+                    collector.both(_bare(before, node_id), _bare(after, node_id))
             elif node_id in new:
-                collector.one(after.node(node_id), found.nodes_added)
+                collector.one(_bare(after, node_id), found.nodes_added)
             else:
-                collector.one(before.node(node_id), found.nodes_removed)
+                collector.one(_bare(before, node_id), found.nodes_removed)
         collector.close(before.topology(name), after.topology(name))
     return found
+
+
+def _bare(side: Side, node_id: str) -> CompiledNode:
+    """A node whose topology is not asked for: the bigger the cluster, the more it costs."""
+    if isinstance(side, Revision):
+        return assemble(side.record(node_id), None, side.id)
+    return side.node(node_id)
 
 
 def differences(before: Any, after: Any, path: KeyPath = ()) -> Iterator[RawChange]:
@@ -228,7 +239,7 @@ def differences(before: Any, after: Any, path: KeyPath = ()) -> Iterator[RawChan
     if before is after:
         return
     if isinstance(before, dict) and isinstance(after, dict):
-        for name in sorted({*before, *after}, key=str):
+        for name in _differing(before, after):
             here = (*path, str(name))
             if name not in before:
                 yield from _whole(here, "added", after[name])
@@ -240,6 +251,30 @@ def differences(before: Any, after: Any, path: KeyPath = ()) -> Iterator[RawChan
         yield from _lists(before, after, path)
     elif type(before) is not type(after) or before != after:
         yield RawChange(path, "changed", before, after)
+
+
+def _differing(before: dict[Any, Any], after: dict[Any, Any]) -> list[Any]:
+    """Return the keys at which two dictionaries may differ, sorted; most are equal, so quickly."""
+    names = [name for name in after if name not in before]
+    for name, one in before.items():
+        two = after.get(name, _ABSENT)
+        kind = type(one)
+        if kind is dict or kind is list:
+            # packed data is equal only when types are, too; another order of keys is looked into
+            if kind is type(two) and _packed(one) == _packed(two):
+                continue
+        elif kind is type(two) and one == two:
+            continue
+        names.append(name)
+    return sorted(names, key=str)
+
+
+def _packed(value: Any) -> bytes:
+    try:
+        packed: bytes = msgpack.packb(value, default=str)
+    except (ValueError, OverflowError):  # very deep, or a very large number
+        return _text(value).encode()
+    return packed
 
 
 @dataclass(frozen=True)
@@ -350,8 +385,8 @@ class _Collector:
         self._roles: dict[tuple[str, str], list[str]] = {}
         self._classes: dict[tuple[str, str], list[str]] = {}
         self._environments: dict[tuple[str, str], list[str]] = {}
-        # (role, path) -> node -> the change, and the change with the node's own names left out
-        self._changes: dict[tuple[str, str], dict[str, tuple[Change, Change]]] = {}
+        # (role, path) -> node -> the change, and what leaves the node's own names out of it
+        self._changes: dict[tuple[str, str], dict[str, tuple[Change, _Neutral]]] = {}
 
     def one(self, node: CompiledNode, target: list[NodeChange]) -> None:
         """A node that is on one side only."""
@@ -378,10 +413,9 @@ class _Collector:
             redact.marked(after.pillar, after.applications, self.schemas),
         )
         roles = [*after.applications, *before.applications]
-        names = (_names(before), _names(after))
+        neutral = _Neutral(before.id, before.host, after.host)
         for raw in raws:
             change = _shown(raw, self.key, known)
-            neutral = _neutral(change, *names)
             table = self._changes.setdefault((role_of(raw.path, roles), change.path), {})
             table[node] = (change, neutral)
 
@@ -407,20 +441,25 @@ class _Collector:
                 found.groups.append(Group(self.cluster, role, tuple(nodes), change))
 
 
-def _alike(table: Mapping[str, tuple[Change, Change]]) -> Iterator[tuple[Change, list[str]]]:
+def _alike(table: Mapping[str, tuple[Change, _Neutral]]) -> Iterator[tuple[Change, list[str]]]:
     """Join equal changes: as they are, else with each node's own names left out."""
     plain: dict[str, list[str]] = {}
     for node, (change, _) in table.items():
-        plain.setdefault(_text(asdict(change)), []).append(node)
+        plain.setdefault(_text([change.kind, change.before, change.after]), []).append(node)
     if len(plain) == 1:
         yield table[next(iter(table))][0], list(table)
         return
-    neutral: dict[str, list[list[str]]] = {}
+    neutral: dict[str, tuple[Change, list[list[str]]]] = {}
     for nodes in plain.values():
-        neutral.setdefault(_text(asdict(table[nodes[0]][1])), []).append(nodes)
-    for groups in neutral.values():
+        change, leave_out = table[nodes[0]]
+        changed = leave_out(change)
+        entry = neutral.setdefault(
+            _text([changed.kind, changed.before, changed.after]), (changed, [])
+        )
+        entry[1].append(nodes)
+    for changed, groups in neutral.values():
         nodes = sorted(node for group in groups for node in group)
-        yield table[nodes[0]][0 if len(groups) == 1 else 1], nodes
+        yield table[nodes[0]][0] if len(groups) == 1 else changed, nodes
 
 
 def _membership(
@@ -434,26 +473,34 @@ def _membership(
         table.setdefault(("order", ""), []).append(node)
 
 
-def _names(node: CompiledNode) -> Callable[[str], str]:
-    """Return what puts ``<id>``, ``<address>`` and ``<name>`` for a node's own."""
-    places = {node.id: "<id>"}
-    if node.host.get("address"):
-        places[str(node.host["address"])] = "<address>"
-    name = str(node.host.get("name") or node.id.partition(".")[0])
+@dataclass(frozen=True)
+class _Neutral:
+    """Puts ``<id>``, ``<address>`` and ``<name>`` for a node's own, on either side."""
+
+    node: str
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+
+    def __call__(self, change: Change) -> Change:
+        """Return the change without them, unless those are what changed."""
+        one = _mapped(change.before, _names(self.node, self.before))
+        two = _mapped(change.after, _names(self.node, self.after))
+        if _text(one) == _text(two):
+            return change
+        return Change(change.path, change.kind, one, two, change.hidden)
+
+
+def _names(node: str, host: Mapping[str, Any]) -> Callable[[str], str]:
+    places = {node: "<id>"}
+    if host.get("address"):
+        places[str(host["address"])] = "<address>"
+    name = str(host.get("name") or node.partition(".")[0])
     # a name without a number may be any word
     if any(letter.isdigit() for letter in name):
         places.setdefault(name, "<name>")
     either = "|".join(map(re.escape, sorted(places, key=len, reverse=True)))
     pattern = re.compile(rf"(?<![\w.-])(?:{either})(?![\w-])(?!\.\d)")
     return lambda text: pattern.sub(lambda found: places[found.group()], text)
-
-
-def _neutral(change: Change, before: Callable[[str], str], after: Callable[[str], str]) -> Change:
-    """The change with the node's own names left out, unless those are what changed."""
-    one, two = _mapped(change.before, before), _mapped(change.after, after)
-    if _text(one) == _text(two):
-        return change
-    return Change(change.path, change.kind, one, two, change.hidden)
 
 
 def _mapped(value: Any, replace: Callable[[str], str]) -> Any:

@@ -113,11 +113,7 @@ def _cluster(
         if around:
             # what every node knows of the others: told above by what caused it
             count = f"{len(around)} key{'' if len(around) == 1 else 's'}"
-            yield Line(
-                "note",
-                f"  topology differs at {count} on {told(around[0].nodes, everyone)}, as the"
-                " hosts and roles do (--full)",
-            )
+            yield Line("note", f"  topology differs at {count}, as hosts and roles do (--full)")
     for role in sorted({group.role for group in groups}, key=lambda name: (not name, name)):
         yield Line("role", f"  {role or '(no role)'}")
         yield from _role([group for group in groups if group.role == role], everyone, full)

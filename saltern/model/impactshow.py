@@ -150,7 +150,7 @@ def _neutral(node: NodeImpact) -> NodeImpact:
                     replace(r, service=put(r.service), because=tuple(map(put, r.because)))
                     for r in role.restarts
                 ),
-                error=put(role.error),
+                error=put(_first(role.error)),
             )
             for role in node.roles
         ),

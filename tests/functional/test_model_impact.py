@@ -170,6 +170,21 @@ def test_a_process_that_fails_is_an_error(tmp_path: Path, monkeypatch: pytest.Mo
         render.render([render.Request("n1", {}, ("a.b",))], tmp_path)
 
 
+def test_many_nodes_are_rendered_in_order_and_counted(tmp_path: Path) -> None:
+    top = tmp_path / "formulas"
+    (top / "web").mkdir(parents=True)
+    (top / "web/server.sls").write_text("web:\n  file.directory:\n    - name: /{{ pillar.n }}\n")
+    requests = [
+        render.Request(f"n{n}.example.com", {"host": {"name": f"n{n}"}, "n": n}, ("web.server",))
+        for n in range(9)
+    ]
+    counted: list[None] = []
+    done = render.render(requests, top, workers=2, progress=lambda: counted.append(None))
+    assert [one.node for one in done] == [request.node for request in requests]
+    assert [one.states[0]["name"] for one in done] == [f"/{n}" for n in range(9)]
+    assert len(counted) == 9
+
+
 def test_a_node_without_host_data_and_a_role_without_formula(tmp_path: Path) -> None:
     (tmp_path / "formulas").mkdir()
     (done,) = render.render_here(

@@ -137,6 +137,8 @@ def test_different_changes_of_one_key_stay_apart() -> None:
         ({"l": [{"a": 1}, {"a": 2}]}, {"l": [{"a": 2}, {"a": 1}]}, None),
         ({"l": [1, True]}, {"l": [1, 1]}, [("l", "items", [True], [1])]),
         ({"k:1": 1}, {"k:1": 2}, [("k\\:1", "changed", 1, 2)]),
+        ({"x": {"a": 1, "b": 2}}, {"x": {"b": 2, "a": 1.0}}, [("x:a", "changed", 1, 1.0)]),
+        ({"x": {"a": 2**70}}, {"x": {"a": 2**71}}, [("x:a", "changed", 2**70, 2**71)]),
     ],
 )
 def test_the_smallest_difference(before: Any, after: Any, expected: Any) -> None:
@@ -318,7 +320,7 @@ def test_a_compiled_cluster_with_itself_changed(tmp_path: Path) -> None:
     }
     assert [change.node for change in found.nodes_added] == ["n4.example.com"]
     text = diffshow.text(found)
-    assert "  topology differs at 2 keys on n1-3, as the hosts and roles do (--full)\n" in text
+    assert "  topology differs at 2 keys, as hosts and roles do (--full)\n" in text
     assert "topology:nodes" not in text
     assert "+ topology:nodes:n4.example.com:address  192.0.2.4" in diffshow.text(found, full=True)
 
