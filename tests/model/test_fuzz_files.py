@@ -89,45 +89,6 @@ def doubling(levels: int, text: str) -> dict[str, Any]:
     return {"a0": "xx", **{f"a{n}": text.replace("@", f"${{a{n - 1}}}") for n in range(1, levels)}}
 
 
-_VALUE = "the error shows a value"
-_LINE = "what cannot be printed stands in the error"
-_LONG = "the error is as long as the name in it"
-_YAML = "an exception of the YAML loader's is not expected"
-_SLOW = "slow: more than 2 s of CPU"
-#: known faults of the engine: name of the case -> what is wrong
-PENDING: dict[str, str] = {
-    "a control character in a key": _LINE,
-    "environment a mapping": _VALUE,
-    "applications of anything": _VALUE,
-    "tag: bool of a word": _YAML,
-    "tag: int of nothing": _YAML,
-    "tag: float of nothing": _YAML,
-    "tag: timestamp of a word": _YAML,
-    "an int of 5,000 digits in text": "ValueError: Python does not print such a number",
-    "anchors: merge keys": _SLOW,
-    "nesting: 200,000 lists that never end": "libyaml's recursion ends the process",
-    "nesting: 200,000 lists": "libyaml's recursion ends the process",
-    "scalar: 1 MB of a missing reference": _LONG,
-    "scalar: 1,000,000 references": _SLOW,
-    "reference with a long path": _LONG,
-    "reference with a line break": _LINE,
-    "a chain of 5,000 references in text": _SLOW,
-    "a chain of 5,000 dictionaries": _SLOW,
-    "references: dictionaries two to the fortieth": _SLOW,
-    "class: with a line break": _LINE,
-    "class: with an escape sequence": _LINE,
-    "class: with NUL": _LINE,
-    "class: of 100,000 characters": _LONG,
-    "class: of 100,000 labels": _LONG,
-    "n\0": _LINE,
-    "a\nb": _LINE,
-    "\x1b[31m": _LINE,
-    "n" * 100_000: _LONG,
-    "\udcff": _LINE,
-    "fifo": "it waits for a writer for ever",
-    "loop": "OSError of a link that leads to itself",
-}
-
 FILES: dict[str, Case] = {
     "empty": case("", True),
     "only a comment": case("# nothing\n", True),
@@ -300,25 +261,13 @@ def tree(tmp_path: Path) -> Path:
     return write_tree(tmp_path, {"nodes/n.yml": node, "classes/x.yml": ""})
 
 
-def pending(reason: str) -> pytest.MarkDecorator:
-    """Mark a known fault; time that is barely enough may be enough at times."""
-    return pytest.mark.xfail(strict=reason != _SLOW, reason=reason)
-
-
-def marked(names: Iterable[Any]) -> list[Any]:
-    """Parameters for a test, the known faults marked as such: a mended one must lose its mark."""
-    return [
-        pytest.param(
-            name,
-            id=ascii(name).strip("'")[:40],
-            marks=pending(PENDING[name]) if name in PENDING else (),
-        )
-        for name in names
-    ]
+def named(names: Iterable[str]) -> list[Any]:
+    """Parameters for a test, with names that can be printed."""
+    return [pytest.param(name, id=ascii(name).strip("'")[:40]) for name in names]
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", marked(FILES))
+@pytest.mark.parametrize("name", named(FILES))
 def test_a_class_file(tree: Path, name: str, mode: str) -> None:
     (tree / "classes/x.yml").write_bytes(FILES[name].content)
     outcome = compiled(tree, compat=mode)
@@ -327,7 +276,7 @@ def test_a_class_file(tree: Path, name: str, mode: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", marked(["tabs", "NUL", "tag: bool of a word", "nesting: 10,000 lists"])
+    "name", named(["tabs", "NUL", "tag: bool of a word", "nesting: 10,000 lists"])
 )
 def test_a_node_file(tree: Path, name: str) -> None:
     (tree / "nodes/n.yml").write_bytes(FILES[name].content)
@@ -389,7 +338,7 @@ NODES = (
 )
 
 
-@pytest.mark.parametrize("name", marked(NODES))
+@pytest.mark.parametrize("name", named(NODES))
 def test_a_node_that_is_not_there(tree: Path, name: str) -> None:
     assert compiled(tree, name).error
 
@@ -434,7 +383,7 @@ NO_FILES = {work.__name__: work for work in (fifo, endless, dangling, loop, fold
 }
 
 
-@pytest.mark.parametrize("name", marked(NO_FILES))
+@pytest.mark.parametrize("name", named(NO_FILES))
 def test_what_is_no_file(tree: Path, name: str) -> None:
     path = tree / "classes/x.yml"
     path.unlink()
@@ -490,7 +439,6 @@ def spoilt(draw: st.DrawFn) -> bytes:
     return text.encode()
 
 
-@pending(_YAML)
 @given(st.one_of(spoilt(), st.binary(max_size=60), st.text(max_size=60).map(str.encode)))
 @example(b"parameters: {a: !!bool hunter2}")
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
