@@ -24,6 +24,7 @@ from saltern.adapters.modelsite import ModelSite
 from saltern.adapters.serving import Serving
 from saltern.cli import cli
 from saltern.errors import ModelError, PreflightError, SalternError, UnknownNodeError
+from saltern.lab.cluster import FRAGMENT
 from saltern.model import serve
 from tests.model.trees import write_tree
 from tests.support import TREE
@@ -361,6 +362,18 @@ def test_a_push_that_does_not_compile_is_refused(trial: Trial, tmp_path: Path) -
 def test_a_fit_master_has_no_faults(trial: Trial) -> None:
     assert mastercheck.faults(trial.opts) == []
     assert mastercheck.notes(trial.opts) == []
+
+
+def test_the_fragments_of_this_distribution_fit_together() -> None:
+    opts: dict[str, Any] = {}
+    for path in sorted((TREE / "etc/master.d").glob("*.conf")):
+        assert path.read_text() == (TREE / f"formulas/salt/files/master-{path.name}").read_text()
+        opts |= yaml.safe_load(path.read_text())
+    assert mastercheck.misconfigured(opts) == []
+    opts["saltern"] |= yaml.safe_load(FRAGMENT[1])["saltern"]
+    assert mastercheck.misconfigured(opts) == []
+    assert Site.of(opts, "demo-core").revision == "worktree"
+    assert FRAGMENT[0].rpartition("/")[2] > "90-site.conf"
 
 
 @pytest.mark.parametrize(
