@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import threading
 from typing import Any
 
 import msgpack
@@ -22,7 +23,7 @@ def pack(data: Any, where: str) -> bytes:
     :raises ModelError: something that cannot be stored and read back exactly, with its key
     """
     try:
-        packed: bytes = _packer().pack(data)
+        packed: bytes = _kept.packer.pack(data)
     except (TypeError, ValueError, OverflowError):
         raise ModelError(f"{_culprit(data)} cannot be stored", where=where) from None
     return packed
@@ -39,6 +40,13 @@ def unpack(raw: bytes) -> Any:
         )
     except (msgpack.exceptions.UnpackException, TypeError, OverflowError) as err:
         raise ValueError(f"not msgpack: {type(err).__name__}") from None
+
+
+class _Kept(threading.local):
+    """A packer per thread: making one costs more than packing a small value."""
+
+    def __init__(self) -> None:
+        self.packer = _packer()
 
 
 def _packer() -> msgpack.Packer:
@@ -94,3 +102,6 @@ def _culprit(data: Any, path: tuple[str, ...] = (), depth: int = 0) -> str:
         except (TypeError, ValueError, OverflowError):
             return _culprit(value, (*path, str(key)), depth + 1)
     return f"key {':'.join(path) or '(top)'}: a value of type {type(data).__name__}"
+
+
+_kept = _Kept()

@@ -161,9 +161,9 @@ class Revision:
     @property
     def sources(self) -> Mapping[str, str]:
         """Path of every class and node file to the git blob id of its content."""
-        pairs = zip(self.state["paths"], self.state["blobs"], strict=True)
+        paths, blobs = self.state["paths"].split("\0"), self.state["blobs"].split("\0")
         # a path without a blob id is one that is no more
-        return {path: blob for path, blob in pairs if blob}
+        return {path: blob for path, blob in zip(paths, blobs, strict=True) if blob}
 
     @property
     def state(self) -> dict[str, Any]:
@@ -712,13 +712,14 @@ class Writer:
     ) -> None:
         self._guards.close()
 
-    def add(self, raw: bytes) -> Place:
+    def add(self, raw: bytes, digest: bytes = b"") -> Place:
         """Write a record; the same content is written once.
 
         :param raw: the record
+        :param digest: its :func:`checksum`, where it is known already
         :returns: where it will be; its pack has no name yet
         """
-        digest = checksum(raw)
+        digest = digest or checksum(raw)
         known = self._own.get(digest)
         if known is None:
             try:
