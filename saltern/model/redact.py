@@ -21,6 +21,8 @@ from saltern.model.serve import PGP_MESSAGE
 
 #: a scalar under such a key is a secret
 SECRET_NAME = re.compile(r"(^|_)(password|passwd|secret|token|cookie|private_key)$")
+#: a place in another secret store, which Salt or the role asks by itself: no secret
+REFERENCE = re.compile(r"^(?:sdb|vault)://\S+$")
 #: names that are no fault in a model, yet better not shown: variants of the above
 _SHY_NAME = re.compile(
     r"(^|[_-])(pass|passphrase|passwords?|passwd|secrets?|tokens?|cookies?|credentials?"
@@ -194,7 +196,10 @@ def _masked(data: Any, key: bytes, path: KeyPath, known: frozenset[KeyPath], ins
     if data is None or isinstance(data, bool) or data == "":
         return data
     if inside or _anywhere(path) in known or (path and is_secret_name(path[-1])):
-        return data if is_hash(data) else redact(data, key)
+        if is_hash(data):
+            return data
+        if not (isinstance(data, str) and REFERENCE.match(data)):
+            return redact(data, key)
     return text(data, key) if isinstance(data, str) else data
 
 

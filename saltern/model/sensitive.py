@@ -12,11 +12,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from saltern.model.redact import REFERENCE as REFERENCE
 from saltern.model.redact import SECRET_NAME
 from saltern.model.serve import PGP_MESSAGE
 
-#: a place in another secret store, which Salt or the role asks by itself
-REFERENCE = re.compile(r"^(?:sdb|vault)://\S+$")
 #: a string under such a key is a secret whatever it looks like
 _PASSWORD = re.compile(r"(^|[_-])(password|passwd|passphrase)$")
 #: a string under such a key is a secret when it looks generated, like one named in SECRET_NAME

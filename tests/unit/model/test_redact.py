@@ -46,6 +46,7 @@ def test_a_hash_says_only_whether_two_values_are_equal() -> None:
         ({"_secret": {"a": {"b": "plain-1"}}}, "plain-1"),
         ({"text": f"rabbit://u:{PGP.format('abc')}@h/"}, "abc"),
         ({"url": "rabbit://user:plain-1@host:5672/"}, "plain-1"),
+        ({"password": "sdb://user:plain-1@store/a"}, "plain-1"),
         ({"pem": "x\n-----BEGIN RSA PRIVATE KEY-----\nplain-1\n"}, "plain-1"),
         ({"shop": {"server": {"licence": "plain-1"}}}, "plain-1"),
         ({"shop": {"server": {"users": [{"pin": 271828}]}}}, "271828"),
@@ -68,6 +69,7 @@ def test_secrets_are_not_shown(data: dict[str, Any], secret: str) -> None:
         {"url": "https://api.example.com:5000/v3"},
         {"password": None, "secret": "", "token": True},
         {"keys": ["name", 1, 2.5]},
+        {"password": "sdb://vault/keystone/password", "token": "vault://secret/a"},
         {"shop": {"server": {"users": [{"name": "a"}], "sites": {}}}},
     ],
 )
