@@ -331,7 +331,7 @@ def _render(request: Request, formulas: Path, cache: Path) -> Rendered:
             return Rendered(request.node, _states(renderer, roles, cache), {}, unknown)
         except RenderError as err:
             if len(roles) == 1:
-                return Rendered(request.node, [], {roles[0]: err.sentence}, unknown)
+                return Rendered(request.node, [], {roles[0]: _told(err)}, unknown)
         # one broken role must not hide what the others do
         states: list[dict[str, Any]] = []
         errors = {}
@@ -339,12 +339,18 @@ def _render(request: Request, formulas: Path, cache: Path) -> Rendered:
             try:
                 states += _states(renderer, [role], cache)
             except RenderError as err:
-                errors[role] = err.sentence
+                errors[role] = _told(err)
         if not errors:
             errors[""] = "the roles of the node do not render together"
         return Rendered(request.node, states, errors, unknown)
     finally:
         renderer.close()
+
+
+def _told(err: RenderError) -> str:
+    """The first line: the next ones show the rendered text, with the data in it."""
+    lines = err.sentence.strip().splitlines() or ["no message"]
+    return lines[0].split(";")[0]
 
 
 def _has_formula(formulas: Path, role: str) -> bool:
@@ -378,7 +384,7 @@ def _state(renderer: Renderer, chunk: Low, cache: Path) -> dict[str, Any]:
         try:
             content = _content(renderer, chunk, cache)
         except RenderError as err:
-            problem = err.sentence
+            problem = _told(err)
     return {
         "sls": str(chunk["__sls__"]),
         "id": str(chunk["__id__"]),

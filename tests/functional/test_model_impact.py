@@ -135,6 +135,17 @@ def test_a_role_that_does_not_render_hides_no_other(repo: Path) -> None:
     assert "    db.server\n      cannot be rendered: " in text
 
 
+def test_what_salt_complains_of_shows_no_data(tmp_path: Path) -> None:
+    top = tmp_path / "formulas"
+    (top / "web").mkdir(parents=True)
+    (top / "web/server.sls").write_text("a:\n  x.y:\n    - z: {{ pillar.password }}\n   - b\n")
+    pillar = {"host": {"name": "n1"}, "password": "plain-1"}
+    request = render.Request("n1.example.com", pillar, ("web.server",))
+    (done,) = render.render([request], top)
+    assert "web.server" in done.errors["web.server"]
+    assert "plain-1" not in json.dumps(vars(done))
+
+
 def test_not_rendered_when_asked(repo: Path) -> None:
     replaced(repo / "classes/service/web/server.yml", "port: 80", "port: 81")
     output = run(repo, "--no-render").output
