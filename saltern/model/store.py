@@ -30,7 +30,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import yaml
 
@@ -476,9 +476,14 @@ class Store:
         top = self.path / "revisions" / id
         if options is not None:
             folder = self.folder(id, options_hash(options))
-            if folder.is_dir():
+            if os.path.isdir(folder):
                 return folder
-        found = os.listdir(top) if top.is_dir() else []
+        try:
+            found = os.listdir(top)
+        except NotADirectoryError:
+            raise FileNotFoundError(id) from None
+        except PermissionError as err:
+            raise _unreadable(err, top) from None
         if not found:
             raise FileNotFoundError(id)
         own = [name for name in found if name.startswith(f"{ENGINE}-")]
@@ -698,7 +703,7 @@ class Writer:
             self._folder = Path(tempfile.mkdtemp(dir=self.store.path / "tmp"))
             self._guards.callback(shutil.rmtree, self._folder, ignore_errors=True)
             self._records = open(self._folder / "records", "wb", buffering=1 << 18)
-            self._guards.callback(self._records.close)
+            self._guards.callback(_close, self._records)
         except OSError as err:
             self._guards.close()
             raise self._failed(err) from None
@@ -857,6 +862,12 @@ class Writer:
         )
 
 
+def _close(stream: BinaryIO) -> None:
+    """Close a file; what could not be written was told already."""
+    with contextlib.suppress(OSError):
+        stream.close()
+
+
 def _check_id(id: str) -> None:
     if not _ID.match(id):
         raise ModelError(
@@ -873,6 +884,14 @@ def _damaged(what: str, id: str) -> ModelError:
         f"the stored {what} is damaged",
         where=f"revision {id[:12]}",
         cure=f"Run `saltern model compile --full {_ref(id)}`",
+    )
+
+
+def _unreadable(err: OSError, path: Path) -> ModelError:
+    return ModelError(
+        f"cannot read the store: {err.strerror}",
+        where=str(err.filename or path),
+        cure="Run this as the master's user, or give it the group of the store",
     )
 
 
@@ -906,6 +925,8 @@ def _manifest(folder: Path) -> tuple[RevisionInfo, dict[str, str]]:
         data = json.loads((folder / "manifest.json").read_bytes())
         hashes = data["hashes"]
         return _info(data), {"index": str(hashes["index"]), "state": str(hashes["state"])}
+    except PermissionError as err:
+        raise _unreadable(err, folder) from None
     except (OSError, ValueError, KeyError, TypeError):
         raise _damaged("manifest", id) from None
 
@@ -932,6 +953,8 @@ def _load(path: Path, digest: str, id: str) -> dict[str, Any]:
         if hashlib.sha256(raw).hexdigest() != digest:
             raise ValueError("other content")
         data = codec.unpack(raw)
+    except PermissionError as err:
+        raise _unreadable(err, path) from None
     except (OSError, ValueError):
         raise _damaged(path.name, id) from None
     if not isinstance(data, dict):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import json
 import multiprocessing
 import os
+import resource
 import stat
 import subprocess
 import sys
@@ -416,6 +418,40 @@ def test_a_store_that_cannot_be_written(inventory: Inventory, tmp_path: Path) ->
     (tmp_path / "file").write_text("")
     with pytest.raises(ModelError, match="cannot write the store: Not a directory"):
         compile_tree(inventory, ONE, Store(tmp_path / "file/store"))
+
+
+def _compile_small(model: str, store: str, told: Any) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+    try:
+        compile_tree(Inventory(model), TWO, Store(store))
+        told.put("")
+    except BaseException as err:
+        told.put(f"{type(err).__name__} {err}")
+
+
+def test_a_full_disk_leaves_nothing(inventory: Inventory, revision: Revision, store: Store) -> None:
+    context = multiprocessing.get_context("fork")
+    told = context.Queue()
+    process = context.Process(
+        target=_compile_small, args=(str(inventory.path), str(store.path), told)
+    )
+    process.start()
+    sentence = told.get(timeout=60)
+    process.join(timeout=60)
+    assert sentence == f"ModelError {store.path}: cannot write the store: File too large."
+    assert [info.id for info in store.revisions()] == [ONE]
+    assert os.listdir(store.path / "tmp") == []
+
+
+def test_a_store_that_may_not_be_read(
+    revision: Revision, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(self: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with pytest.raises(ModelError, match="cannot read the store: Permission denied"):
+        reopened(store)
 
 
 # collection
