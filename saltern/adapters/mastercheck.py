@@ -37,6 +37,21 @@ def read_config(directory: Path) -> dict[str, Any]:
     return dict(salt.config.master_config(str(directory / "master")))
 
 
+def become_user(opts: Mapping[str, Any]) -> None:
+    """Go on as the master's user, as ``salt-run`` does: what is written must be the master's.
+
+    :param opts: the master's options
+    :raises PreflightError: the caller is neither that user nor root
+    """
+    from salt.utils.verify import check_user
+
+    user = str(opts.get("user") or "root")
+    if not check_user(user):
+        raise PreflightError(
+            f"only {user} and root may do this", cure=f"Run it as the master's user, {user}"
+        )
+
+
 def faults(opts: Mapping[str, Any]) -> list[str]:
     """Return what keeps a master from serving the model as it should, one sentence each.
 

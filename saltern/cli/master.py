@@ -60,27 +60,16 @@ def prepare(directory: Path) -> None:
 
 
 def _prepare(opts: dict[str, Any]) -> None:
-    from saltern.adapters import modelsite
+    from saltern.adapters import mastercheck, modelsite
     from saltern.adapters.master import Site
 
     site = Site.of(opts, any_cluster=True)
     if not site.journal:
         return
-    _as_master(opts)
+    mastercheck.become_user(opts)
     settings = modelsite.pillar_settings(opts)
     for sentence in modelsite.prepare(site, getpass.getuser(), settings):
         click.echo(sentence)
-
-
-def _as_master(opts: dict[str, Any]) -> None:
-    """What is written is the master's: root becomes the master's user, as with ``salt-run``."""
-    from salt.utils.verify import check_user
-
-    user = str(opts.get("user") or "root")
-    if not check_user(user):
-        raise PreflightError(
-            f"only {user} and root may do this", cure=f"Run it as the master's user, {user}"
-        )
 
 
 @master.command(name="compile")
@@ -94,6 +83,6 @@ def compile_(directory: Path, ref: str) -> None:
 
     opts = mastercheck.read_config(directory)
     site = Site.of(opts, any_cluster=True)
-    _as_master(opts)
+    mastercheck.become_user(opts)
     info = ModelSite(site).find(ref).info
     click.echo(f"Revision {short(info.id)} compiles: {info.nodes} nodes.")
