@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,9 @@ def store(top: str, options: dict[str, Any], store: str, revision: str) -> dict[
     from saltern.model.compiler import compile_tree
     from saltern.model.store import Store
 
+    start = time.process_time()
     done = compile_tree(Inventory(top, **options), revision, Store(store))
-    return {"nodes": done.info.nodes}
+    return {"nodes": done.info.nodes, "compile_s": round(time.process_time() - start, 3)}
 
 
 def reclass(top: str, options: dict[str, Any]) -> dict[str, Any]:
