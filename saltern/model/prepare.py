@@ -87,6 +87,7 @@ class _Prepared(Resolver):
                 try:
                     new = self._token(value, True)
                 except (TreeError, MissingReference, TooLarge, RecursionError):
+                    self._depth = 0
                     continue
             if new is not value:
                 if out is node:

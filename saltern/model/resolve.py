@@ -122,7 +122,10 @@ class Resolver:
         :raises MissingReference: the path, or a reference on the way, has no value
         :raises TreeError: a value on the way cannot be merged
         """
-        return self._whole(self._walk(path, ":".join(path)), path)
+        before = len(self.faults)
+        value = self.plain(self._walk(path, ":".join(path)), path)
+        self._raise_first(before, path)
+        return value
 
     def plain(self, node: Any, path: tuple[str, ...] = ()) -> Any:
         """Return fresh plain data for a tree; what fails is None and noted in ``faults``.
@@ -326,10 +329,25 @@ class Resolver:
         value = self.top(part)
         return value if isinstance(value, str) else str(self._whole(value))
 
-    def _whole(self, node: Any, path: tuple[str, ...] = ()) -> Any:
-        """Resolve a value through and through; its first fault is raised, not noted."""
-        before = len(self.faults)
-        value = self.plain(node, path)
+    def _whole(self, node: Any) -> Any:
+        """Resolve a value that is part of another; its first fault is raised, not noted."""
+        kind = type(node)
+        if kind is not dict and kind is not list:
+            return node
+        if self._open:  # the careful way is being gone, which knows what it is inside of
+            before = len(self.faults)
+            value = self._careful(node, ())
+            self._raise_first(before, ())
+            return value
+        if self._depth > MAX_CHAIN:
+            raise TreeError("the value contains itself")
+        self._depth += 1
+        value = self._fresh(node, True)
+        self._depth -= 1
+        return value
+
+    def _raise_first(self, before: int, path: tuple[str, ...]) -> None:
+        """Raise the first of the faults noted since, and forget them."""
         if len(self.faults) > before:
             fault = self.faults[before]
             del self.faults[before:]
@@ -337,7 +355,6 @@ class Resolver:
                 raise MissingReference(fault.ref)
             # without a path of its own, the place is that of the text it is a part of
             raise TreeError(fault.sentence, fault.path if path else ())
-        return value
 
     def _lookup(self, ref: str, path: tuple[str, ...]) -> Any:
         """Return what a reference leads to, resolved at its outermost level."""
