@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from saltern.adapters.mirror import Mirror
 from saltern.errors import ModelError
 from saltern.model.compiler import forget, source_ids, tree_id
 from saltern.model.inventory import Inventory
@@ -91,24 +92,39 @@ class ModelRepo:
         return bool(self._git("status", "--porcelain", "--untracked-files=all", "--", *folders))
 
     @contextlib.contextmanager
-    def checkout(self, id: str) -> Iterator[Path]:
+    def checkout(self, id: str, mirror: Mirror | None = None) -> Iterator[Path]:
         """Give a directory with the files of a revision; it is removed afterwards.
 
         A commit's files are written as git stores them, without filters or end-of-line
         conversion. For a work tree it is the tree itself.
 
         :param id: full revision id
+        :param mirror: a directory that is kept: only what differs from the last time is written.
+            Not used for a commit with symbolic links, nor while another process uses it
         :raises ModelError: not in the repository, or a symbolic link leads out of the tree
         """
         if id.startswith(f"{WORKTREE}-"):
             yield self.path
             return
-        entries = self._tree(id)
+        entries = self._wanted(id)
+        if mirror is not None and all(entry.mode != _LINK for entry in entries.values()):
+            blobs = {path: entry.blob for path, entry in entries.items()}
+            with contextlib.ExitStack() as held:
+                try:
+                    kept = held.enter_context(mirror.holding(blobs, self._contents))
+                except OSError as err:
+                    raise ModelError(
+                        f"cannot export the commit: {err.strerror}",
+                        where=str(err.filename or mirror.path),
+                    ) from None
+                if kept is not None:
+                    self._folders_in(kept)
+                    yield kept
+                    return
         with tempfile.TemporaryDirectory(prefix="saltern-model-") as name:
             top = Path(name)
             self._write(top, id, entries)
-            for folder in (self.options.classes_path, self.options.nodes_path):
-                (top / folder).mkdir(parents=True, exist_ok=True)
+            self._folders_in(top)
             try:
                 yield top
             finally:
@@ -263,9 +279,14 @@ class ModelRepo:
         self._listed = {id: found}
         return found
 
-    def _write(self, top: Path, id: str, entries: dict[str, _Entry]) -> None:
-        """Write what classes and nodes need: themselves, and the rest where links lead to."""
-        folders = tuple(folder.rstrip("/") + "/" for folder in self._folders())
+    def _folders_in(self, top: Path) -> None:
+        for folder in self._folders():
+            (top / folder).mkdir(parents=True, exist_ok=True)
+
+    def _wanted(self, id: str) -> dict[str, _Entry]:
+        """What classes and nodes need: themselves, and the rest where links lead to."""
+        entries = self._tree(id)
+        folders = self._prefixes()
         wanted = {
             path: entry
             for path, entry in entries.items()
@@ -280,7 +301,14 @@ class ModelRepo:
                     where=f"revision {id[:12]}, {path}",
                     cure="Commit its files, for example with `git subtree`",
                 )
-        wanted = {path: entry for path, entry in wanted.items() if entry.mode != _SUBMODULE}
+        return {path: entry for path, entry in wanted.items() if entry.mode != _SUBMODULE}
+
+    def _prefixes(self) -> tuple[str, ...]:
+        return tuple(folder.rstrip("/") + "/" for folder in self._folders())
+
+    def _write(self, top: Path, id: str, wanted: dict[str, _Entry]) -> None:
+        """Write the files of a commit."""
+        folders = self._prefixes()
         contents = self._contents({entry.blob for entry in wanted.values()})
         links = {}
         made: set[str] = set()

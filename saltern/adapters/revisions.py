@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from saltern.adapters.git import WORKTREE, ModelRepo
+from saltern.adapters.mirror import Mirror
 from saltern.errors import ModelError
 from saltern.model.compiler import Progress, compile_tree, source_ids, tree_id
 from saltern.model.inventory import Inventory
@@ -39,13 +40,14 @@ def compile_revision(
     """
     built = options if isinstance(options, Options) else Options.build(options or {})
     repo = ModelRepo(repo_path, built)
+    store.prepare()
     for _ in range(_ATTEMPTS):
         id = repo.resolve(ref)
         if not full:
             stored = _stored(store, id, built)
             if stored is not None:
                 return stored
-        with repo.checkout(id) as tree:
+        with repo.checkout(id, Mirror(store.path / "checkout")) as tree:
             base = None if full else best_base(repo, id, store, built)
             error = None
             try:

@@ -340,6 +340,20 @@ class Store:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
 
+    def prepare(self) -> None:
+        """Make the directories of the store, with their modes.
+
+        :raises ModelError: they cannot be made
+        """
+        try:
+            _make_directory(self.path)
+            for name in ("revisions", "packs", "tmp"):
+                _make_directory(self.path / name)
+        except OSError as err:
+            raise ModelError(
+                f"cannot write the store: {err.strerror}", where=str(err.filename or self.path)
+            ) from None
+
     def revisions(self) -> list[RevisionInfo]:
         """Return all stored revisions, newest first; a folder that is damaged is left out.
 
@@ -577,12 +591,8 @@ class Store:
 
     @contextlib.contextmanager
     def _locked(self, *, exclusive: bool) -> Iterator[None]:
+        self.prepare()
         try:
-            for folder in (
-                self.path,
-                *(self.path / name for name in ("revisions", "packs", "tmp")),
-            ):
-                _make_directory(folder)
             handle = self._open_lock()
         except OSError as err:
             raise ModelError(

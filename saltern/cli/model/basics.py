@@ -15,6 +15,7 @@ from saltern.cli.model.options import (
     look_options,
     open_inventory,
     options_option,
+    read_options,
     store_option,
 )
 
@@ -49,11 +50,16 @@ def show(
     """
     data: Any
     if revision is not None:
+        from saltern.adapters.git import ModelRepo
         from saltern.adapters.revisions import compile_revision
+        from saltern.model.options import Options
         from saltern.model.store import Store
 
-        options = look_options(options_file)
-        data = compile_revision(path, revision, Store(store), options).node(node).pillar
+        # what is compiled to be served comes first; else secrets need not exist
+        stored, options = Store(store), Options.build(read_options(options_file))
+        if not stored.has(ModelRepo(path, options).resolve(revision), options=options):
+            options = Options.build(look_options(options_file))
+        data = compile_revision(path, revision, stored, options).node(node).pillar
         _print(data, form)
         return
     inventory = open_inventory(path, options_file)

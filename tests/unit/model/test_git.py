@@ -16,6 +16,7 @@ import yaml
 from click.testing import CliRunner
 
 from saltern.adapters.git import ModelRepo
+from saltern.adapters.mirror import Mirror
 from saltern.adapters.revisions import compile_revision
 from saltern.cli.model import model
 from saltern.errors import ModelError
@@ -251,6 +252,76 @@ def test_objects_that_are_gone(repo: git.Repo, commit: Callable[..., str], store
     with pytest.raises(ModelError, match=f"object {blob[:12]} is missing in the repository"):
         compile_revision(top(repo), "HEAD", store)
     assert store.revisions() == []
+
+
+# the directory that is kept between exports
+
+
+def test_only_what_differs_is_written(
+    repo: git.Repo, commit: Callable[..., str], tmp_path: Path
+) -> None:
+    first = commit()
+    change(repo, 1)
+    (top(repo) / "classes/system/new").mkdir()
+    (top(repo) / "classes/system/new/one.yml").write_text("{}")
+    (top(repo) / "nodes/c1/web02.c1.test.yml").unlink()
+    second = commit()
+    found, mirror = ModelRepo(top(repo)), Mirror(tmp_path / "mirror")
+
+    def exported(id: str) -> dict[str, int]:
+        with found.checkout(id, mirror) as tree:
+            assert tree == mirror.tree
+            assert source_ids(Inventory(tree)) == found.sources(id)
+            return {
+                str(path.relative_to(tree)): path.stat().st_mtime_ns for path in tree.rglob("*.yml")
+            }
+
+    before, after, again = exported(first), exported(second), exported(first)
+    same = {path for path in before if before[path] == after.get(path)}
+    assert before.keys() - same == {"nodes/c1/web01.c1.test.yml", "nodes/c1/web02.c1.test.yml"}
+    assert "classes/system/new/one.yml" in after
+    assert again.keys() == before.keys()
+    assert not (mirror.tree / "classes/system/new").exists()
+
+
+@pytest.mark.parametrize("damage", ["changed", "gone", "added", "linked", "state", "crash"])
+def test_a_kept_directory_that_was_touched_is_mended(
+    repo: git.Repo, commit: Callable[..., str], tmp_path: Path, damage: str
+) -> None:
+    id = commit()
+    found, mirror = ModelRepo(top(repo)), Mirror(tmp_path / "mirror")
+    with found.checkout(id, mirror) as tree:
+        pass
+    path = tree / "classes/system/web.yml"
+    if damage == "changed":
+        path.write_text("{}")
+    elif damage == "gone":
+        path.unlink()
+    elif damage == "added":
+        (tree / "nodes/c1/other.yml").write_text("{}")
+    elif damage == "linked":
+        path.rename(tmp_path / "web.yml")
+        path.symlink_to(tmp_path / "web.yml")
+    elif damage == "state":
+        (mirror.path / "files.json").write_text("[")
+    else:
+        (mirror.path / "files.json").unlink()
+        path.write_text("{}")
+    with found.checkout(id, mirror) as tree:
+        assert source_ids(Inventory(tree)) == found.sources(id)
+        assert not path.is_symlink()
+
+
+def test_two_exports_at_a_time(
+    repo: git.Repo, commit: Callable[..., str], tmp_path: Path, store: Store
+) -> None:
+    id = commit()
+    found, mirror = ModelRepo(top(repo)), Mirror(tmp_path / "mirror")
+    with found.checkout(id, mirror) as one, found.checkout(id, mirror) as two:
+        assert one == mirror.tree
+        assert two != one
+        assert source_ids(Inventory(two)) == found.sources(id)
+    assert not two.exists()
 
 
 # compiled revisions
