@@ -18,8 +18,6 @@ them, so that nodes of one kind share what is equal and the whole is read in mil
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import hashlib
 import itertools
 import os
@@ -319,7 +317,7 @@ def compile_tree(
     :param replace: write the revision also when the store has it
     :raises ModelError: naming every node that does not compile; or the store cannot be written
     """
-    with _collector_at_rest():
+    with codec.collector_at_rest():
         return _compile(inventory, revision_id, store, base, sources, progress, replace)
 
 
@@ -358,18 +356,6 @@ def _compile(
         revision = writer.commit(info, work.entries(places), topologies, state.packed(), work.base)
         revision.kept = state
         return revision
-
-
-@contextlib.contextmanager
-def _collector_at_rest() -> Iterator[None]:
-    """Keep Python from searching the whole heap for cycles while only trees are made."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _usable(

@@ -86,6 +86,7 @@ ENGINE = _engine()
 
 
 @functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=32)
 def options_hash(options: Options) -> str:
     """Return a short hash over all options."""
     text = json.dumps(asdict(options), sort_keys=True, default=str)
@@ -262,9 +263,10 @@ class Revision:
 
         :raises ModelError: unknown node, or its record is damaged
         """
-        record = self.record(node_id)
-        around = self.topology(record["cluster"]) if record["cluster"] else None
-        return assemble(record, around, self.id)
+        with codec.collector_at_rest():
+            record = self.record(node_id)
+            around = self.topology(record["cluster"]) if record["cluster"] else None
+            return assemble(record, around, self.id)
 
     @property
     def index(self) -> Mapping[str, Any]:
