@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saltern.errors import ModelError
@@ -38,6 +38,7 @@ def test_what_a_word_is(word: str, value: Any) -> None:
 
 
 @given(st.text(alphabet="exports:self if=!+AllEnvs and or10.x]", max_size=40))
+@settings(deadline=None)
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
         query = parse(text)

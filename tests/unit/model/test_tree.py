@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saltern.model.options import Options
@@ -29,6 +29,7 @@ TREES = st.dictionaries(
 
 
 @given(TREES, TREES)
+@settings(deadline=None)
 def test_merging_changes_neither_side(low: Any, high: Any) -> None:
     low, high = build(low, strict=True), build(high, strict=True)
     before = copy.deepcopy((low, high))
@@ -39,12 +40,14 @@ def test_merging_changes_neither_side(low: Any, high: Any) -> None:
 
 
 @given(TREES)
+@settings(deadline=None)
 def test_merging_with_nothing_changes_nothing(tree: Any) -> None:
     assert merge(tree, {}) == tree
     assert merge({}, tree) == tree
 
 
 @given(TREES)
+@settings(deadline=None)
 def test_a_merge_with_itself_appends_lists(tree: Any) -> None:
     """Memoised prefixes may be the same object: they must be merged all the same."""
 
@@ -57,6 +60,7 @@ def test_a_merge_with_itself_appends_lists(tree: Any) -> None:
 
 
 @given(TREES)
+@settings(deadline=None)
 def test_plain_data_is_fresh(tree: Any) -> None:
     plain = Resolver(tree, Options()).plain(tree)
     assert plain == tree
@@ -72,6 +76,7 @@ def test_plain_data_is_fresh(tree: Any) -> None:
 
 
 @given(st.text(alphabet="${}[]:\\ax", max_size=12))
+@settings(deadline=None)
 def test_any_text_is_read_or_refused(text: str) -> None:
     """Never a crash; text without an opening mark stays as it is."""
     try:
