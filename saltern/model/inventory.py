@@ -31,6 +31,8 @@ _SHOWN = 20
 _LENGTH = 1500
 #: merged prefixes of class lists that are kept
 _STATES_KEPT = 20_000
+#: nodes of one kind that are resolved each for itself: preparing pays from the next one on
+_FEW = 4
 
 
 @dataclass(frozen=True)
@@ -131,8 +133,8 @@ class Inventory:
         # (mapped classes, the node's classes) -> where they lead
         self._walks: dict[tuple[tuple[str, ...], tuple[str, ...]], Walked] = {}
         # (id of where classes lead, keys of the node's file) -> that, which is kept, and its
-        # parameters, resolved for all such nodes; None as long as there is but one
-        self._prepared: dict[tuple[int, Outline], tuple[Walked, dict[str, Any] | None]] = {}
+        # parameters, resolved for all such nodes; how many there were as long as they are few
+        self._prepared: dict[tuple[int, Outline], tuple[Walked, dict[str, Any] | int]] = {}
         self._plans: Plans = {}
 
     def nodes(self) -> list[str]:
@@ -316,12 +318,12 @@ class Inventory:
         walked = merged.walked
         key = (id(walked), outline(merged.own.parameters))
         known = self._prepared.get(key)
-        if known is None:
+        tree = known[1] if known else 0
+        if isinstance(tree, int) and tree < _FEW:
             if walked.repeatable:
-                self._prepared[key] = (walked, None)
+                self._prepared[key] = (walked, tree + 1)
             return merged.parameters
-        tree = known[1]
-        if tree is None:
+        if isinstance(tree, int):
             written = (*outline(merged.automatic), *key[1])
             tree = prepared(walked.state.parameters, written, self.options)
             self._prepared[key] = (walked, tree)

@@ -85,7 +85,6 @@ def _engine() -> str:
 ENGINE = _engine()
 
 
-@functools.lru_cache(maxsize=64)
 @functools.lru_cache(maxsize=32)
 def options_hash(options: Options) -> str:
     """Return a short hash over all options."""

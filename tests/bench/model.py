@@ -151,9 +151,10 @@ def many(report: Report) -> None:
 
 
 def serve(report: Report) -> None:
-    """One node from the store: which revision, open it, read the node."""
-    from saltern.adapters.journal import Journal
-    from saltern.adapters.serving import Serving
+    """One node from the store: which revision, open it, read the node.
+
+    In a process that does nothing else, as a worker of the master.
+    """
     from saltern.model.compiler import compile_tree
     from saltern.model.store import Store
 
@@ -164,33 +165,22 @@ def serve(report: Report) -> None:
         inventory = Inventory(report.inventory(shape), **shape.options())
         folder = report.folder / f"serve-{shape.hosts}"
         store = Store(folder / "store")
-        revision = compile_tree(inventory, REVISION, store)
-        options = inventory.options
-        url = deployed(folder, revision)
-        journal = Journal(url)
-        serving = Serving.build({"store": str(store.path), "journal": url, **shape.options()})
+        url = deployed(folder, compile_tree(inventory, REVISION, store))
         nodes = inventory.nodes()
         random.Random(SEED).shuffle(nodes)
-
-        works: dict[str, Callable[[str], Any]] = {
-            "whole": lambda name, store=store, journal=journal, options=options: (
-                store.open(journal.served(name), options=options).node(name).pillar
-            ),
-            "look_up": journal.served,
-            "node": revision.node,
-            # with the search for secrets and the proof for tops
-            "pillar": serving.pillar,
-        }
-        figures: dict[str, Any] = {"unit": "CPU ms a node", "nodes": len(nodes)}
-        for name, work in works.items():
-            figures[name] = summary(side_by_side({name: work}, nodes, 3)[name])
+        figures = apart(
+            "serve", store=str(store.path), journal=url, options=shape.options(), nodes=nodes
+        )
         report.sections["serve_topology" if shape.hosts else "serve"] = figures
     whole = report.sections["serve"]["whole"]
     report.at_most("a node from the store", whole["median"], 0.3, "CPU ms, median")
 
 
 def change(report: Report) -> None:
-    """Compile again after one class changed, for a sample of the classes that nodes use."""
+    """Compile again after one class changed, for a sample of the classes that nodes use.
+
+    As for a commit: git knows the ids of its files, so no file is asked whether it changed.
+    """
     from saltern.model import compiler
     from saltern.model.store import Store
 
@@ -203,10 +193,16 @@ def change(report: Report) -> None:
     names = random.Random(SEED).sample(sorted(used), 100)
     store = Store(report.folder / "store-change")
 
-    def compiled(number: int, base: Any) -> tuple[Any, float]:
+    known = compiler.source_ids(inventory)
+
+    def compiled(number: int, base: Any, sources: dict[str, str] = known) -> tuple[Any, float]:
         start = time.process_time()
         done = compiler.compile_tree(
-            Inventory(top, **shape.options()), f"worktree-{number:012x}", store, base=base
+            Inventory(top, **shape.options()),
+            f"worktree-{number:012x}",
+            store,
+            base=base,
+            sources=sources,
         )
         return done, (time.process_time() - start) * 1000
 
@@ -232,7 +228,8 @@ def change(report: Report) -> None:
         path = top / "classes" / inventory.class_files[name]
         before = path.read_text()
         path.write_text(before.replace("parameters:\n", f"parameters:\n  touched: {number}\n", 1))
-        done, times[name] = compiled(number, base)
+        changed = {f"classes/{inventory.class_files[name]}": compiler.blob_id(path.read_bytes())}
+        done, times[name] = compiled(number, base, {**known, **changed})
         path.write_text(before)
         rebuilt.append(done.info.compiled)
         if done.info.compiled != used[name]:
