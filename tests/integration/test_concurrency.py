@@ -29,7 +29,7 @@ from saltern.adapters.modelsite import ModelSite
 
 from .conftest import NODES, Trial
 
-COUNT, ROUNDS = 100, 3
+COUNT, ROUNDS = 100, 2
 MANY = "many"
 IDS = [f"n{number:03}.{MANY}.test" for number in range(COUNT)]
 
