@@ -50,6 +50,18 @@ class Watched:
     def refresh(self, node: str = NODE) -> None:
         assert self.ask("saltutil.refresh_pillar", wait=True, node=node).ok
 
+    def restart(self) -> None:
+        """Restart the master, and wait for the minions: what they return on the way may be lost."""
+        self.master.terminate()
+        self.master.start()
+        answers = 0
+        for _ in range(12):
+            found = self.bus.call(NODES, "test.ping", timeout=10)
+            answers = answers + 1 if all(one.ok for one in found.values()) else 0
+            if answers == 2:
+                return
+        raise AssertionError("the minions did not come back to the restarted master")
+
     def why(self, node: str = NODE) -> str:
         """What the master tells who asks why a minion gets no pillar; empty when it gets one."""
         told = self.runner("model.status", node=node)
@@ -342,8 +354,7 @@ def test_a_pillar_cache(watched: Watched) -> None:
         assert told.returncode == 2
         assert "pillar_cache: True: " in told.stdout
         assert "Remove it, or set it to False." in told.stdout
-        watched.master.terminate()
-        watched.master.start()
+        watched.restart()
         watched.refresh()
         assert watched.held() == before
         applied = watched.ask("state.apply", APPLY)
@@ -353,6 +364,5 @@ def test_a_pillar_cache(watched: Watched) -> None:
         assert "pillar_cache must be False. Remove it and restart salt-master." in log
     finally:
         fragment.unlink()
-        watched.master.terminate()
-        watched.master.start()
+        watched.restart()
     watched.well()
