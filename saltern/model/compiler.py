@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 from saltern.errors import ModelError
 from saltern.model import codec, source
 from saltern.model.cluster import Draft, draft, finish, join_published, together, topology
-from saltern.model.inventory import Inventory, Merged
+from saltern.model.inventory import Inventory, Merged, Merges
 from saltern.model.query import Asked, ExportEntry, ExportIndex
 from saltern.model.store import (
     ENGINE,
@@ -224,6 +224,13 @@ class _State:
         )
 
 
+class _Kept(NamedTuple):
+    """What stays in memory with a revision, for the next compile of this process."""
+
+    state: _State
+    merges: Merges
+
+
 def blob_id(content: bytes) -> str:
     """Return the git blob id of a file's content: the same in a commit and in a work tree.
 
@@ -335,7 +342,10 @@ def _compile(
         raise ModelError("the model has no nodes", where=str(inventory.path))
     files = source_ids(inventory, sources)
     with store.writer(revision_id, inventory.options, replace=replace) as writer:
-        work = _Compile(inventory, files, *_usable(base, inventory, store))
+        usable, known = _usable(base, inventory, store)
+        if usable is not None:
+            inventory.share(usable.kept.merges)
+        work = _Compile(inventory, files, usable, known)
         work.draft()
         work.publish()
         places = work.finish(writer, progress)
@@ -354,7 +364,7 @@ def _compile(
         )
         state = work.state.compacted()
         revision = writer.commit(info, work.entries(places), topologies, state.packed(), work.base)
-        revision.kept = state
+        revision.kept = _Kept(state, work.inventory.merges)
         return revision
 
 
@@ -370,8 +380,8 @@ def _usable(
     ):
         try:
             if base.kept is None:
-                base.kept = _State.unpacked(base.state)
-            return base, base.kept.copy()
+                base.kept = _Kept(_State.unpacked(base.state), Merges())
+            return base, base.kept.state.copy()
         except ModelError:
             pass
     return None, _State()

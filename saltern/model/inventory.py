@@ -95,6 +95,36 @@ class Node:
     exports: dict[str, Any] = field(default_factory=dict)
 
 
+class Merges:
+    """Merged prefixes of class lists: the same step from the same state gives the same object.
+
+    What a step comes to depends on nothing but the state and the file, so inventories of a tree
+    and of its later versions may share them.
+    """
+
+    def __init__(self) -> None:
+        #: where every walk begins
+        self.empty = State({}, {})
+        # (id of the state before, id of the file) -> both, kept so that their ids stay unique,
+        # and the state after
+        self._after: dict[tuple[int, int], tuple[State, Source, State]] = {}
+
+    def __len__(self) -> int:
+        return len(self._after)
+
+    def after(self, state: State, entry: Source) -> State:
+        """Return the state after one more class."""
+        key = (id(state), id(entry))
+        known = self._after.get(key)
+        if known is None:
+            after = State(
+                merge(state.parameters, entry.parameters) if entry.parameters else state.parameters,
+                merge(state.exports, entry.exports) if entry.exports else state.exports,
+            )
+            known = self._after[key] = (state, entry, after)
+        return known[2]
+
+
 class Inventory:
     """A model tree on disk, read with reclass semantics.
 
@@ -118,8 +148,6 @@ class Inventory:
         )
         #: classes that count as empty when they are missing (see :meth:`lenient`)
         self.optional: frozenset[str] = frozenset()
-        #: where every walk begins
-        self.empty = State({}, {})
         self._ignored = re.compile("|".join(self.options.ignore_class_notfound_regexp))
         self._exports: ExportIndex | None = None
         self._loaded: dict[tuple[str, str], Source] = {}
@@ -127,9 +155,8 @@ class Inventory:
         self._forget()
 
     def _forget(self) -> None:
-        # merged prefixes of class lists: (id of the state before, class) -> that state, which
-        # is kept so that its id stays unique, and the state after
-        self._states: dict[tuple[int, str], tuple[State, State]] = {}
+        #: what classes come to; of an earlier version of the tree when :meth:`share` was called
+        self.merges = Merges()
         # (mapped classes, the node's classes) -> where they lead
         self._walks: dict[tuple[tuple[str, ...], tuple[str, ...]], Walked] = {}
         # (id of where classes lead, keys of the node's file) -> that, which is kept, and its
@@ -140,6 +167,14 @@ class Inventory:
     def nodes(self) -> list[str]:
         """Return all node ids, sorted."""
         return sorted(self.node_files)
+
+    def share(self, merges: Merges) -> None:
+        """Go on with what an inventory of an earlier version of this tree has merged.
+
+        :param merges: of an inventory with the same options; grows
+        """
+        self._forget()
+        self.merges = merges
 
     def lenient(self, classes: Iterable[str]) -> Inventory:
         """Return this inventory with some generated classes optional.
@@ -415,7 +450,7 @@ class Inventory:
         environment = own.environment or self.options.default_environment
         automatic = self._automatic(own.name, environment)
         classes = self._mapped(own.name) if mapped and self.options.class_mappings else ()
-        if len(self._states) > _STATES_KEPT:
+        if len(self.merges) > _STATES_KEPT:
             self._forget()
         walked = self._walks.get((classes, own.classes))
         if walked is None:
@@ -459,18 +494,6 @@ class Inventory:
         labels = name.split(".")
         names = {"full": name, "short": labels[0], "parts": labels, "path": "/".join(labels)}
         return {"_reclass_": {"name": names, "environment": environment}}
-
-    def advance(self, state: State, entry: Source) -> State:
-        """Return the state after one more class; the same step gives the same object."""
-        key = (id(state), entry.name)
-        known = self._states.get(key)
-        if known is None:
-            after = State(
-                merge(state.parameters, entry.parameters) if entry.parameters else state.parameters,
-                merge(state.exports, entry.exports) if entry.exports else state.exports,
-            )
-            known = self._states[key] = (state, after)
-        return known[1]
 
 
 def _last_first(path: tuple[str, ...]) -> list[tuple[int, str]]:

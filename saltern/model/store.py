@@ -786,7 +786,9 @@ class Writer:
         folder.mkdir()
         os.chmod(folder, _DIRECTORY_MODE)
         hashes = {
-            name: _write(folder / name, codec.pack(data, f"{name} of revision {self.id[:12]}"))
+            name: _write(
+                folder / name, codec.pack_tables(data, f"{name} of revision {self.id[:12]}")
+            )
             for name, data in (("index", index), ("state", state))
         }
         manifest = {**asdict(info), "engine": ENGINE, "options": self.options}

@@ -70,7 +70,7 @@ class Walk:
         self.node_id = node_id
         self.automatic = automatic
         self._repeatable = True
-        self.state = inventory.empty
+        self.state = inventory.merges.empty
         self._steps: list[Step] = []
         self._classes: dict[str, None] = {}
         self._applications: tuple[str, ...] = ()
@@ -110,7 +110,7 @@ class Walk:
         )
 
     def _merge(self, entry: Source, chain: tuple[str, ...]) -> None:
-        self.state = self.inventory.advance(self.state, entry)
+        self.state = self.inventory.merges.after(self.state, entry)
         self._steps.append(Step(entry, chain))
         if entry.applications:
             self._applications = applied(self._applications, entry.applications)
