@@ -91,6 +91,26 @@ class StageError(SalternError):
     code = "stage"
 
 
+class PlanError(SalternError):
+    """A plan cannot be made, read or applied; nothing was touched."""
+
+    code = "plan"
+    exit_code = 2
+
+
+class RolloutError(SalternError):
+    """A rollout stopped: over its failure budget, or a step whose outcome is unknown."""
+
+    code = "rollout"
+
+
+class LockedError(SalternError):
+    """Another rollout works on the same failure domain or role."""
+
+    code = "locked"
+    exit_code = 2
+
+
 class GateError(SalternError):
     """A gate refused; nothing was changed."""
 
