@@ -1,0 +1,219 @@
+"""What is observed of a cluster before a plan is made: who is there, what works, what is served.
+
+Pure: what to ask is made from the compiled nodes, and what it means from the answers; the asking
+itself is :mod:`saltern.adapters.rolling`'s.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from saltern.model.impact import Impact
+from saltern.rollout.ports import Call, Return
+from saltern.rollout.stages import Node
+
+#: Seconds that all checks of one node may take when they are asked once, without patience.
+ASK_LIMIT = 120.0
+#: Seconds of silence after which a node is asked whether it still works on them.
+ASK_AFTER = 15.0
+
+#: What Salt answers when a minion does not have a function.
+_MISSING = "is not available"
+
+
+@dataclass(frozen=True)
+class Question:
+    """The health checks of one node, as one call of ``health.check``.
+
+    :param roles: the role of each check, in the order of ``checks``
+    """
+
+    node: str
+    roles: tuple[str, ...]
+    checks: tuple[Mapping[str, Any], ...]
+
+    @property
+    def call(self) -> Call:
+        """What is published."""
+        checks = [dict(check) for check in self.checks]
+        return Call(
+            (self.node,), "health.check", (checks,), timeout=ASK_AFTER, limit=ASK_LIMIT, again=True
+        )
+
+
+@dataclass
+class Observed:
+    """What the nodes answered.
+
+    :param present: nodes that did, sorted
+    :param absent: node to the sentence why nothing is known about it
+    :param down: role to the nodes where it is known not to work
+    :param why: the sentences behind ``down``, by node
+    """
+
+    present: tuple[str, ...] = ()
+    absent: dict[str, str] = field(default_factory=dict)
+    down: dict[str, frozenset[str]] = field(default_factory=dict)
+    why: dict[str, list[str]] = field(default_factory=dict)
+
+
+def peers(nodes: Mapping[str, Node], chosen: Iterable[str]) -> tuple[str, ...]:
+    """List the nodes whose health a plan for some nodes depends on, sorted.
+
+    They are the chosen ones and all that share a role with them: a quorum is made of those.
+
+    :param nodes: compiled nodes of the cluster by id
+    :param chosen: ids of those that will be worked on; unknown ones are left out
+    """
+    mine = {node for node in chosen if node in nodes}
+    roles = {role for node in mine for role in nodes[node].applications}
+    return tuple(sorted(mine | {n for n, node in nodes.items() if roles & {*node.applications}}))
+
+
+def questions(nodes: Mapping[str, Node], asked: Iterable[str]) -> list[Question]:
+    """Make the question of each node; a node without any health check is not asked.
+
+    A check is asked once: what needs patience after a restart needs none at rest.
+
+    :param nodes: compiled nodes by id, as they are served now
+    :param asked: ids of those to ask
+    """
+    found = []
+    for node in sorted({*asked} & {*nodes}):
+        roles, checks = [], []
+        for role in nodes[node].applications:
+            lifecycle = nodes[node].lifecycle.get(role)
+            health = lifecycle.get("health") if isinstance(lifecycle, Mapping) else None
+            for check in health if isinstance(health, Sequence) else ():
+                roles.append(role)
+                checks.append({key: value for key, value in check.items() if key != "retry"})
+        if checks:
+            found.append(Question(node, tuple(roles), tuple(checks)))
+    return found
+
+
+def presence(answers: Mapping[str, Return]) -> Observed:
+    """Read who is there from the answers to ``test.ping``."""
+    return Observed(
+        present=tuple(sorted(node for node, answer in answers.items() if answer.ok)),
+        absent={n: answer.sentence for n, answer in sorted(answers.items()) if not answer.ok},
+    )
+
+
+def observe(observed: Observed, asked: Sequence[Question], answers: Sequence[Return]) -> Observed:
+    """Add what the health checks say to who is there.
+
+    A check that was not answered counts as one that failed. A node that could not be asked at all
+    counts as absent: nothing is known about it.
+
+    :param observed: see :func:`presence`; stays as it is
+    :param asked: the questions
+    :param answers: the answer to each, in the same order
+    """
+    present = set(observed.present)
+    absent = dict(observed.absent)
+    down: dict[str, set[str]] = {}
+    why: dict[str, list[str]] = {}
+    for question, answer in zip(asked, answers, strict=True):
+        node = question.node
+        if not answer.ok:
+            absent[node] = answer.sentence
+            if _MISSING in answer.sentence:
+                absent[node] = (
+                    f"{node}: its minion has no health.check; run `salt {node} saltutil.sync_all`."
+                )
+            present.discard(node)
+            continue
+        for role, sentence in _unwell(question, answer.data):
+            down.setdefault(role, set()).add(node)
+            why.setdefault(node, []).append(f"{node}: {role}: {sentence}")
+    return Observed(
+        present=tuple(sorted(present)),
+        absent=dict(sorted(absent.items())),
+        down={role: frozenset(ids) for role, ids in sorted(down.items())},
+        why=why,
+    )
+
+
+def _unwell(question: Question, data: Any) -> list[tuple[str, str]]:
+    """Role and sentence of each check that is not content."""
+    if not isinstance(data, list) or len(data) != len(question.checks):
+        sentence = "health.check did not answer for each of its checks"
+        return [(role, sentence) for role in dict.fromkeys(question.roles)]
+    return [
+        (role, str(item.get("sentence", "no sentence")) if isinstance(item, Mapping) else "?")
+        for role, item in zip(question.roles, data, strict=True)
+        if not (isinstance(item, Mapping) and item.get("ok") is True)
+    ]
+
+
+# -- what a change touches -----------------------------------------------------------------------
+
+
+def touched_roles(
+    impact: Impact, nodes: Mapping[str, Node]
+) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+    """List for each node that a change touches its roles, in their order, and its restarts.
+
+    Roles whose states could not be rendered count as touched when their data differs. A node that
+    is new has all of its roles touched; one that leaves the model is not listed.
+
+    :param impact: of a change of the model
+    :param nodes: compiled nodes of the target revision
+    :returns: node to (roles, ``restart keystone-api`` …)
+    """
+    found = {}
+    for entry in impact.nodes:
+        if entry.kind == "removed" or entry.node not in nodes:
+            continue
+        applications = nodes[entry.node].applications
+        if entry.kind == "added":
+            roles = {*applications}
+        else:
+            roles = {item.role for item in entry.roles if item.role}
+            if any(not item.role for item in entry.roles):
+                roles |= {*applications}  # a state of no role of it: which one runs it is not known
+            # what cannot be rendered is judged by its data
+            roles |= {*entry.pillar} & ({*impact.unknown} if impact.rendered else {*applications})
+            if not impact.rendered and not roles:
+                roles = {*applications}
+        ordered = tuple(role for role in applications if role in roles)
+        restarts = tuple(
+            dict.fromkeys(f"{r.action} {r.service}" for item in entry.roles for r in item.restarts)
+        )
+        if ordered:
+            found[entry.node] = (ordered, restarts)
+    return found
+
+
+# -- fingerprints --------------------------------------------------------------------------------
+
+
+def fingerprint(parts: Iterable[tuple[str, str]]) -> str:
+    """Return one hash for names and their hashes; empty for nothing.
+
+    :param parts: (name, hash of its content) in any order; twice the same counts once
+    """
+    lines = sorted({f"{name}\0{digest}\n" for name, digest in parts})
+    return hashlib.sha256("".join(lines).encode()).hexdigest() if lines else ""
+
+
+def artifacts(nodes: Mapping[str, Any]) -> list[str]:
+    """List the artifact files that the roles of some nodes name, below the artifacts' directory.
+
+    :param nodes: compiled nodes; a role's pin is at ``<service>:<role>:source`` with ``url``
+    """
+    files = set()
+    for node in nodes.values():
+        for role in node.applications:
+            service, _, name = role.partition(".")
+            source: Any = node.pillar
+            for key in (service, name, "source"):
+                source = source.get(key) if isinstance(source, Mapping) else None
+            url = str(source.get("url") or "") if isinstance(source, Mapping) else ""
+            if "/artifacts/" in url:
+                files.add(url.rpartition("/artifacts/")[2])
+    return sorted(files)

@@ -1,0 +1,533 @@
+"""Tell what a rollout did: as plain data, and from that as text, Markdown and HTML.
+
+Everything comes from the journal; nothing of what functions returned is in it, so no secret is.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from saltern.plan.types import Stage, Step
+from saltern.rollout.ports import (
+    BROKEN,
+    DONE,
+    INTENT,
+    OK,
+    OVER,
+    PAUSED,
+    UNKNOWN,
+    RolloutState,
+    StepRecord,
+)
+from saltern.rollout.show import short
+
+#: what a step is called that was not begun
+WAITING = "waiting"
+_STEP = {INTENT: "running", OK: "done", BROKEN: "failed", UNKNOWN: "unknown"}
+#: names of changed states that a table shows of one node
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class About:
+    """What the journal knows of a rollout beside its plan and its steps.
+
+    :param by: who began it
+    :param approved_by: who approved the plan, empty for nobody
+    :param reason: why, in words
+    :param begun: seconds since the epoch
+    :param ended: the same, None while it is not over
+    """
+
+    by: str = ""
+    approved_by: str = ""
+    reason: str = ""
+    begun: float = 0.0
+    ended: float | None = None
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What was measured and kept meanwhile.
+
+    :param probes: one mapping a probe: ``name``, ``sentence`` and numbers
+    :param evidence: where what was saved before an undoing lies, by name
+    :param verdicts: answers of gates: ``step``, ``node``, ``verdict``, ``code``, ``sentence``
+    """
+
+    probes: Sequence[Mapping[str, Any]] = ()
+    evidence: Mapping[str, str] = field(default_factory=dict)
+    verdicts: Sequence[Mapping[str, Any]] = ()
+
+
+# -- data ----------------------------------------------------------------------------------------
+
+
+def build(state: RolloutState, about: About, extras: Extras | None = None) -> dict[str, Any]:
+    """Return the report as plain data.
+
+    :param state: the rollout as the journal has it
+    :param about: who and when
+    :param extras: probes, evidence and verdicts
+    """
+    extras = extras or Extras()
+    plan = state.plan
+    stages = [_stage(stage, state) for stage in plan.stages]
+    changes: dict[str, list[str]] = {}
+    for record in state.records.values():
+        for node, result in record.results.items():
+            changes.setdefault(node, []).extend(result.changed)
+    failures = [
+        {"step": record.step, "node": node, "sentence": result.sentence, "code": result.code}
+        for record in _in_order(state)
+        for node, result in sorted(record.results.items())
+        if not result.ok
+    ] + [
+        {"step": record.step, "node": "", "sentence": record.sentence, "code": ""}
+        for record in _in_order(state)
+        if record.sentence and record.phase in (BROKEN, UNKNOWN) and not _nodes_say(record)
+    ]
+    return {
+        "rollout": state.id,
+        "workflow": plan.workflow,
+        "cluster": plan.cluster,
+        "state": state.state,
+        "reason": state.reason,
+        "plan": plan.hash,
+        "revision": plan.basis.revision,
+        "revision_before": plan.basis.deployed,
+        "undoes": plan.undoes,
+        "by": about.by,
+        "approved_by": about.approved_by,
+        "why": about.reason,
+        "begun": _iso(about.begun),
+        "ended": _iso(about.ended),
+        "seconds": round(about.ended - about.begun, 1) if about.ended else None,
+        "steps": {
+            "done": sum(r.phase == OK for r in state.records.values()),
+            "all": sum(1 for _ in plan.steps()),
+        },
+        "stages": stages,
+        "changes": {node: names for node, names in sorted(changes.items()) if names},
+        "unexpected": _unexpected(state),
+        "failures": failures,
+        "probes": [dict(item) for item in extras.probes],
+        "verdicts": [dict(item) for item in extras.verdicts],
+        "leases": [
+            {
+                "id": lease.id,
+                "node": lease.node,
+                "what": lease.what,
+                "taken": _iso(lease.taken),
+                "released": _iso(lease.released),
+            }
+            for lease in state.leases
+        ],
+        "evidence": dict(extras.evidence),
+        "no_return": plan.no_return,
+    }
+
+
+def _nodes_say(record: StepRecord) -> bool:
+    return any(not result.ok for result in record.results.values())
+
+
+def _in_order(state: RolloutState) -> list[StepRecord]:
+    """The records in the order of the plan."""
+    return [state.records[s.id] for _, _, s in state.plan.steps() if s.id in state.records]
+
+
+def _stage(stage: Stage, state: RolloutState) -> dict[str, Any]:
+    waves: list[dict[str, Any]] = []
+    for wave in stage.waves:
+        steps = [_step(step, state.records.get(step.id)) for step in wave.steps]
+        waves.append(
+            {
+                "number": wave.number,
+                "name": wave.name,
+                "nodes": list(wave.nodes),
+                "state": _joined([item["state"] for item in steps], state.state),
+                "steps": steps,
+            }
+        )
+    steps = [item for wave in waves for item in wave["steps"]]
+    times = [state.records[s["id"]] for s in steps if s["id"] in state.records]
+    begun = min((r.begun for r in times), default=0.0)
+    ended = max((r.ended or r.begun for r in times), default=0.0)
+    return {
+        "name": stage.name,
+        "phase": stage.phase,
+        "title": stage.title,
+        "roles": list(stage.roles),
+        "nodes": sorted({*stage.nodes}),
+        "state": _joined([item["state"] for item in steps], state.state),
+        "done": sum(item["state"] == "done" for item in steps),
+        "all": len(steps),
+        "begun": _iso(begun),
+        "ended": _iso(ended),
+        "seconds": round(ended - begun, 1) if times else None,
+        "predicted_minutes": stage.minutes,
+        "waves": waves,
+    }
+
+
+def _step(step: Step, record: StepRecord | None) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "id": step.id,
+        "kind": step.kind,
+        "title": step.title,
+        "nodes": list(step.nodes),
+        "state": WAITING,
+    }
+    if record is None:
+        return found
+    seconds = round(record.ended - record.begun, 1) if record.ended is not None else None
+    return found | {
+        "state": _STEP.get(record.phase, record.phase),
+        "attempt": record.attempt,
+        "begun": _iso(record.begun),
+        "seconds": seconds,
+        "jids": list(record.jids),
+        "sentence": record.sentence,
+        "failed": {n: r.sentence for n, r in sorted(record.results.items()) if not r.ok},
+        "changed": {n: list(r.changed) for n, r in sorted(record.results.items()) if r.changed},
+    }
+
+
+def _joined(states: Sequence[str], rollout: str) -> str:
+    """The state of a wave or of a stage from those of its steps."""
+    begun = [state for state in states if state != WAITING]
+    if not begun:
+        return WAITING if rollout not in OVER else "not run"
+    if "unknown" in begun:
+        return "unknown"
+    if len(begun) == len(states) and "running" not in begun:
+        return "failed" if "failed" in begun and rollout != DONE else "done"
+    if "failed" in begun and rollout not in ("running", PAUSED):
+        return "failed"
+    if rollout == PAUSED:
+        return "paused"
+    return "running" if rollout not in OVER else "stopped"
+
+
+def _unexpected(state: RolloutState) -> dict[str, list[str]]:
+    """Changes that a plan with predictions did not announce, by node."""
+    found: dict[str, list[str]] = {}
+    for stage in state.plan.stages:
+        if not stage.expected:
+            continue
+        for wave in stage.waves:
+            for step in wave.steps:
+                record = state.records.get(step.id)
+                for node, result in record.results.items() if record else ():
+                    wanted = stage.expected.get(node, ())
+                    found.setdefault(node, []).extend(
+                        name for name in result.changed if name not in wanted
+                    )
+    return {node: names for node, names in sorted(found.items()) if names}
+
+
+def _iso(at: float | None) -> str:
+    """A time as text, UTC; empty for none."""
+    if not at:
+        return ""
+    return datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def span(seconds: float | None) -> str:
+    """Say a duration: ``4 min 12 s``; empty when it is not known.
+
+    >>> span(252.4), span(9.2), span(7260)
+    ('4 min 12 s', '9 s', '2 h 1 min')
+    """
+    if seconds is None:
+        return ""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+# -- in one sentence -----------------------------------------------------------------------------
+
+#: what may be done next, by state
+_NEXT = {
+    "running": "`salt-run rollout.status {id} follow=True` watches it",
+    "paused": "`salt-run rollout.resume {id}` goes on, `salt-run rollout.abort {id}` ends it",
+    "failed": (
+        "Mend it and `salt-run rollout.retry {id}`, or take it back with"
+        " `salt-run rollout.rollback {id}`"
+    ),
+    "aborted": "`salt-run rollout.rollback {id}` takes back what was done",
+}
+
+
+def next_step(state: str, rollout: str) -> str:
+    """Say what may be done next, as a sentence; empty when nothing is left to do."""
+    text = _NEXT.get(state, "")
+    return f"{text.format(id=rollout)}." if text else ""
+
+
+def sentence(data: Mapping[str, Any]) -> str:
+    """Say in one line how it stands with a rollout.
+
+    :param data: see :func:`build`
+    """
+    names = [name for changed in data["changes"].values() for name in changed]
+    parts = []
+    if names:
+        hosts = ", ".join(f"{n.split('.')[0]} {len(c)}" for n, c in data["changes"].items())
+        parts.append(f"{_many(len(names), 'state')} changed on {hosts}")
+    elif data["state"] == DONE:
+        parts.append("nothing changed")
+    if data["state"] not in (DONE, "undone"):
+        parts.append(f"{data['steps']['done']} of {data['steps']['all']} steps are done")
+    if data["seconds"] is not None:
+        parts.append(f"it took {span(data['seconds'])}")
+    told = f"Rollout {data['rollout']} ({data['workflow']} of {data['cluster']}) is {data['state']}"
+    told += f": {'; '.join(parts)}." if parts else "."
+    if data["reason"] and data["state"] != DONE:
+        told += f" {data['reason'].rstrip('.')}."
+    for probe in data["probes"]:
+        told += f" {str(probe.get('sentence', '')).rstrip('.')}."
+    return told
+
+
+def _many(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
+# -- for people ----------------------------------------------------------------------------------
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Draw rows as columns of text; the first row is the head."""
+    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
+    lines = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def status_text(data: Mapping[str, Any]) -> str:
+    """Say how it stands: the sentence, one row a stage, what failed, what is out of service."""
+    rows = [("STAGE", "STATE", "STEPS", "NODES", "WAVE", "TIME")]
+    for stage in data["stages"]:
+        now = next((w for w in stage["waves"] if w["state"] not in ("done", WAITING)), None)
+        rows.append(
+            (
+                stage["name"],
+                stage["state"],
+                f"{stage['done']}/{stage['all']}",
+                short(stage["nodes"]),
+                f"{now['number']} of {len(stage['waves'])}" if now else "",
+                span(stage["seconds"]),
+            )
+        )
+    lines = [sentence(data), "", table(rows)]
+    if data["failures"]:
+        lines += ["", *(f"  {f['step']}: {f['sentence']}" for f in data["failures"])]
+    held = [lease for lease in data["leases"] if not lease["released"]]
+    if held:
+        lines += ["", "Out of service:", *(f"  {lease['what']}" for lease in held)]
+    following = next_step(data["state"], data["rollout"])
+    if following:
+        lines += ["", following]
+    return "\n".join(lines)
+
+
+# -- documents -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Block:
+    """A piece of a document: ``title``, ``head``, ``text``, ``list`` or ``table``.
+
+    :param rows: of a list one cell each; of a table the first row is the head
+    """
+
+    kind: str
+    text: str = ""
+    rows: tuple[tuple[str, ...], ...] = ()
+
+
+def _blocks(data: Mapping[str, Any]) -> list[Block]:
+    found = [
+        Block("title", f"Rollout {data['rollout']}: {data['workflow']} of {data['cluster']}"),
+        Block("text", sentence(data)),
+        Block("table", rows=(("", ""), *_facts(data))),
+        Block("head", "Stages"),
+        Block("table", rows=(_STAGES, *(_row(stage) for stage in data["stages"]))),
+    ]
+    if data["failures"]:
+        failed = [(f["step"], f["node"], f["code"], f["sentence"]) for f in data["failures"]]
+        found += [
+            Block("head", "What failed"),
+            Block("table", rows=(("Step", "Node", "Code", "Why"), *failed)),
+        ]
+    found.append(Block("head", "What users noticed"))
+    if data["probes"]:
+        told = tuple((str(probe.get("sentence", "")),) for probe in data["probes"])
+        found.append(Block("list", rows=told))
+    else:
+        found.append(Block("text", "Nothing was measured: the plan has no probes."))
+    found += _changes(data)
+    if data["verdicts"]:
+        told_by = [
+            tuple(str(v.get(key, "")) for key in ("step", "node", "verdict", "code", "sentence"))
+            for v in data["verdicts"]
+        ]
+        head = ("Step", "Node", "Verdict", "Code", "Sentence")
+        found += [Block("head", "Gates"), Block("table", rows=(head, *told_by))]
+    if data["leases"]:
+        taken = [
+            (lease["what"], lease["taken"], lease["released"] or "not given back")
+            for lease in data["leases"]
+        ]
+        found += [
+            Block("head", "Out of service"),
+            Block("table", rows=(("What", "From", "Until"), *taken)),
+        ]
+    if data["evidence"]:
+        kept = sorted(data["evidence"].items())
+        found += [Block("head", "Evidence"), Block("table", rows=(("What", "Where"), *kept))]
+    for stage in data["stages"]:
+        rows = [
+            (
+                str(wave["number"]),
+                step["title"],
+                step["state"],
+                span(step.get("seconds")),
+                " ".join(step.get("failed", {}).values()) or step.get("sentence", ""),
+            )
+            for wave in stage["waves"]
+            for step in wave["steps"]
+        ]
+        found += [
+            Block("head", f"Steps of {stage['name']}"),
+            Block("table", rows=(("Wave", "Step", "State", "Time", "Why"), *rows)),
+        ]
+    return found
+
+
+_STAGES = ("Stage", "State", "Roles", "Nodes", "Waves", "Begun", "Time", "Predicted")
+
+
+def _facts(data: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = [
+        ("State", f"{data['state']} {data['reason']}".strip()),
+        ("Plan", data["plan"]),
+        ("Revision", data["revision"]),
+        ("Revision before", data["revision_before"] or "none"),
+        ("Undoes", data["undoes"]),
+        ("Begun", f"{data['begun']} by {data['by'] or 'unknown'}"),
+        ("Approved by", data["approved_by"]),
+        ("Why", data["why"]),
+        ("Ended", data["ended"]),
+        ("Duration", span(data["seconds"])),
+        ("Point of no return", data["no_return"] or "none"),
+    ]
+    return [(name, text) for name, text in rows if text]
+
+
+def _row(stage: Mapping[str, Any]) -> tuple[str, ...]:
+    predicted = stage["predicted_minutes"]
+    return (
+        stage["name"],
+        stage["state"],
+        " ".join(stage["roles"]),
+        short(stage["nodes"]),
+        str(len(stage["waves"])),
+        stage["begun"],
+        span(stage["seconds"]),
+        span(predicted * 60) if predicted is not None else "",
+    )
+
+
+def _changes(data: Mapping[str, Any]) -> list[Block]:
+    if not data["changes"]:
+        return [Block("head", "Changes"), Block("text", "No state changed anything.")]
+    rows = [
+        (node, str(len(names)), ", ".join(names[:_SHOWN]) + (" …" if len(names) > _SHOWN else ""))
+        for node, names in data["changes"].items()
+    ]
+    found = [
+        Block("head", "Changes"),
+        Block("table", rows=(("Node", "States", "Which"), *rows)),
+    ]
+    if data["unexpected"]:
+        told = tuple((f"{node}: {', '.join(names)}",) for node, names in data["unexpected"].items())
+        found += [Block("text", "The plan did not predict these:"), Block("list", rows=told)]
+    return found
+
+
+def markdown(data: Mapping[str, Any]) -> str:
+    """Return the report as Markdown.
+
+    :param data: see :func:`build`
+    """
+    lines: list[str] = []
+    for block in _blocks(data):
+        if block.kind in ("title", "head"):
+            lines.append(("# " if block.kind == "title" else "## ") + _cell(block.text))
+        elif block.kind == "text":
+            lines.append(_cell(block.text))
+        elif block.kind == "list":
+            lines.append("\n".join(f"- {_cell(row[0])}" for row in block.rows))
+        else:
+            head, *rest = (tuple(_cell(cell) for cell in row) for row in block.rows)
+            rule = tuple("---" for _ in head)
+            lines.append("\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rest)))
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """A text on one line that is neither HTML nor the end of a cell."""
+    for plain, written in (("\\", "\\\\"), ("|", "\\|"), ("<", "&lt;")):
+        text = text.replace(plain, written)
+    return " ".join(text.split())
+
+
+_STYLE = """
+body {font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem}
+table {border-collapse: collapse; margin: 1rem 0}
+th, td {border: 1px solid #ccc; padding: .25rem .6rem; text-align: left; vertical-align: top}
+th {background: #f3f3f3}
+""".strip()
+
+
+def page(data: Mapping[str, Any]) -> str:
+    """Return the report as one HTML page that needs nothing else.
+
+    :param data: see :func:`build`
+    """
+    body: list[str] = []
+    for block in _blocks(data):
+        text = html.escape(block.text)
+        if block.kind == "title":
+            body.append(f"<h1>{text}</h1>")
+        elif block.kind == "head":
+            body.append(f"<h2>{text}</h2>")
+        elif block.kind == "text":
+            body.append(f"<p>{text}</p>")
+        elif block.kind == "list":
+            items = "".join(f"<li>{html.escape(row[0])}</li>" for row in block.rows)
+            body.append(f"<ul>{items}</ul>")
+        else:
+            head, *rest = block.rows
+            rows = [_tr(head, "th")] if any(head) else []
+            body.append(f"<table>{''.join([*rows, *(_tr(row, 'td') for row in rest)])}</table>")
+    title = html.escape(f"Rollout {data['rollout']}")
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{title}</title>'
+        f"<style>{_STYLE}</style></head>\n<body>\n" + "\n".join(body) + "\n</body>\n</html>\n"
+    )
+
+
+def _tr(cells: Sequence[str], tag: str) -> str:
+    return f"<tr>{''.join(f'<{tag}>{html.escape(str(cell))}</{tag}>' for cell in cells)}</tr>"

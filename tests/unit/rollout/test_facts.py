@@ -1,0 +1,155 @@
+"""What is observed of a cluster: who is asked what, and what an answer means."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from saltern.model.impact import Impact, NodeImpact, Restart, RoleImpact, Touch
+from saltern.rollout import facts
+from saltern.rollout.returns import judge, silent
+from tests.unit.rollout.fakes import FakeNode
+
+NODES = {
+    "ctl01": FakeNode(
+        ("web.server", "db.server"),
+        {
+            "web.server": {"health": [{"unit": "web", "retry": {"attempts": 9}}, {"port": 80}]},
+            "db.server": {"health": [{"unit": "db"}]},
+        },
+    ),
+    "ctl02": FakeNode(("db.server",), {"db.server": {"health": [{"unit": "db"}]}}),
+    "cmp01": FakeNode(("nova.compute",), {"nova.compute": {}}),
+}
+
+
+def asked(*nodes: str) -> list[facts.Question]:
+    return facts.questions(NODES, nodes)
+
+
+def answer(question: facts.Question, *good: bool) -> Any:
+    data = [
+        {"check": c, "ok": ok, "sentence": f"{c} is {ok}."}
+        for c, ok in zip(question.checks, good, strict=True)
+    ]
+    return judge(question.node, data, 0)
+
+
+def test_a_node_is_asked_all_checks_of_its_roles_once_and_without_patience() -> None:
+    (question,) = asked("ctl01")
+    assert question.roles == ("web.server", "web.server", "db.server")
+    assert question.checks == ({"unit": "web"}, {"port": 80}, {"unit": "db"})
+    assert question.call.nodes == ("ctl01",)
+    assert question.call.arg == ([{"unit": "web"}, {"port": 80}, {"unit": "db"}],)
+
+
+def test_a_node_without_health_checks_and_one_that_is_not_there_are_not_asked() -> None:
+    assert asked("cmp01", "ghost") == []
+
+
+def test_peers_are_all_that_share_a_role() -> None:
+    assert facts.peers(NODES, ["ctl02"]) == ("ctl01", "ctl02")
+    assert facts.peers(NODES, ["cmp01", "ghost"]) == ("cmp01",)
+
+
+def test_who_is_there() -> None:
+    seen = facts.presence({"b": judge("b", True, 0), "a": silent("a", "did not answer", "1")})
+    assert seen.present == ("b",)
+    assert seen.absent == {"a": "a: did not answer."}
+
+
+def test_a_failed_check_takes_its_role_down_on_that_node_only() -> None:
+    questions = asked("ctl01", "ctl02")
+    seen = facts.Observed(present=("ctl01", "ctl02"))
+    found = facts.observe(
+        seen, questions, [answer(questions[0], True, False, True), answer(questions[1], True)]
+    )
+    assert found.down == {"web.server": frozenset({"ctl01"})}
+    assert found.present == ("ctl01", "ctl02")
+    assert found.why["ctl01"] == ["ctl01: web.server: {'port': 80} is False."]
+
+
+def test_what_is_not_answered_never_counts_as_healthy() -> None:
+    (question,) = asked("ctl01")
+    seen = facts.Observed(present=("ctl01",))
+    for data in ([], None, "fine", [True, True, True]):
+        found = facts.observe(seen, [question], [judge("ctl01", data, 0)])
+        assert set(found.down) == {"web.server", "db.server"}, data
+
+
+def test_a_node_that_cannot_be_asked_is_absent() -> None:
+    (question,) = asked("ctl02")
+    seen = facts.Observed(present=("ctl01", "ctl02"))
+    found = facts.observe(seen, [question], [silent("ctl02", "did not answer")])
+    assert found.present == ("ctl01",)
+    assert found.absent == {"ctl02": "ctl02: did not answer."}
+    lacking = judge("ctl02", "'health.check' is not available.", 254)
+    found = facts.observe(seen, [question], [lacking])
+    assert "salt ctl02 saltutil.sync_all" in found.absent["ctl02"]
+    assert seen.present == ("ctl01", "ctl02")
+
+
+# -- what a change touches -----------------------------------------------------------------------
+
+TOUCH = (Touch("changed", "file.managed", "/etc/web.conf"),)
+
+
+def impact(*nodes: NodeImpact, **more: Any) -> Impact:
+    return Impact("a", "b", nodes=list(nodes), **more)
+
+
+def test_touched_are_the_roles_whose_states_differ_in_the_order_of_the_node() -> None:
+    roles = (
+        RoleImpact("db.server", TOUCH),
+        RoleImpact("web.server", TOUCH, (Restart("restart", "web"), Restart("restart", "web"))),
+    )
+    found = facts.touched_roles(impact(NodeImpact("c", "ctl01", "changed", (), roles)), NODES)
+    assert found == {"ctl01": (("web.server", "db.server"), ("restart web",))}
+
+
+def test_data_alone_touches_nothing_when_its_states_are_known() -> None:
+    entry = NodeImpact("c", "ctl01", "changed", ("web.server",), ())
+    assert facts.touched_roles(impact(entry), NODES) == {}
+    # a role without a formula is judged by its data
+    assert facts.touched_roles(impact(entry, unknown=("web.server",)), NODES) == {
+        "ctl01": (("web.server",), ())
+    }
+
+
+def test_without_rendering_data_decides_and_unknown_means_all_roles() -> None:
+    data = NodeImpact("c", "ctl01", "changed", ("db.server",))
+    other = NodeImpact("c", "ctl02", "changed")
+    found = facts.touched_roles(impact(data, other, rendered=False), NODES)
+    assert found == {"ctl01": (("db.server",), ()), "ctl02": (("db.server",), ())}
+
+
+def test_new_nodes_are_touched_whole_and_removed_ones_not_at_all() -> None:
+    found = facts.touched_roles(
+        impact(NodeImpact("c", "ctl01", "added"), NodeImpact("c", "gone", "removed")), NODES
+    )
+    assert found == {"ctl01": (("web.server", "db.server"), ())}
+
+
+def test_a_state_of_no_role_touches_all_of_them() -> None:
+    entry = NodeImpact("c", "ctl01", "changed", (), (RoleImpact("", TOUCH),))
+    assert facts.touched_roles(impact(entry), NODES)["ctl01"][0] == ("web.server", "db.server")
+
+
+# -- fingerprints --------------------------------------------------------------------------------
+
+
+def test_a_fingerprint_knows_content_and_no_order() -> None:
+    one, two = ("a", "1"), ("b", "2")
+    assert facts.fingerprint([one, two]) == facts.fingerprint([two, one, one])
+    assert facts.fingerprint([one, two]) != facts.fingerprint([("a", "2"), ("b", "1")])
+    assert facts.fingerprint([]) == ""
+
+
+def test_artifacts_are_the_files_that_roles_name() -> None:
+    pillar = {
+        "keystone": {"server": {"source": {"url": "https://x/artifacts/2025.1/keystone.tar.zst"}}},
+        "web": {"server": {"source": {"engine": "pkg"}}},
+    }
+    node = SimpleNamespace(applications=("keystone.server", "web.server", "db.server"))
+    node.pillar = pillar
+    assert facts.artifacts({"n1": node, "n2": node}) == ["2025.1/keystone.tar.zst"]
