@@ -1,0 +1,279 @@
+"""Measure all through a rollout: start the probes on their nodes, read their seconds, judge them.
+
+The measuring runs on the nodes in processes of its own (``_modules/probe.py``), so it goes on while
+the engine, the master or the minion restarts. What is read is a *row*: one probe in one second,
+``{node, probe, second, requests, failed, max_ms, gap_ms}``, where ``gap_ms`` is how long the target
+had been failing, from the begin of its first failed request to its next good one. Rows go to the
+journal as they come; nothing else of what a node returns does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from saltern.errors import BusError
+from saltern.plan.types import Probe
+from saltern.rollout.ports import Call, Clock, Job, JobBus, Return
+
+#: Seconds between two readings at least.
+EVERY = 10.0
+#: A probe that nobody reads for so many seconds ends by itself.
+TTL = 3600.0
+#: Seconds without a row after which a probe that a limit is set on counts as silent.
+SILENCE = 120.0
+#: Seconds that a node has for an answer; a reading that fails is repeated, so it is not chased.
+PATIENCE, LIMIT = 8.0, 20.0
+#: Seconds that starting and stopping may take.
+START_LIMIT = 120.0
+#: numbers of a row
+NUMBERS = ("second", "requests", "failed", "max_ms", "gap_ms")
+
+Row = Mapping[str, Any]
+
+
+class Samples(Protocol):
+    """Where rows are kept; the journal has it."""
+
+    def sample(self, rollout: str, rows: Sequence[Row]) -> None:
+        """Keep rows; one that is there already (same probe and second) stays as it is."""
+        ...
+
+    def samples(self, rollout: str) -> Sequence[Row]:
+        """Return all rows of a rollout, oldest first."""
+        ...
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What one probe saw.
+
+    :param name: of the probe
+    :param title: for people
+    :param requests: how many ended
+    :param failed: how many of them failed
+    :param max_ms: the slowest, in milliseconds
+    :param gap_ms: the longest time without a good answer, in milliseconds
+    :param seconds: how many seconds have a row
+    """
+
+    name: str
+    title: str
+    requests: int = 0
+    failed: int = 0
+    max_ms: int = 0
+    gap_ms: int = 0
+    seconds: int = 0
+
+    @property
+    def sentence(self) -> str:
+        """``Keystone API: 4,812 requests, 0 failed, longest gap 0 ms.``"""
+        if not self.requests:
+            return f"{self.title}: nothing was measured."
+        return (
+            f"{self.title}: {self.requests:,} requests, {self.failed:,} failed,"
+            f" longest gap {self.gap_ms:,} ms."
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data, the sentence included."""
+        return {**asdict(self), "sentence": self.sentence}
+
+
+def summaries(probes: Sequence[Probe], rows: Iterable[Row]) -> tuple[Summary, ...]:
+    """Add up rows, one summary for each probe in their order.
+
+    :param probes: of the plan
+    :param rows: of its rollout; those of other probes are left out
+    """
+    found: dict[str, list[Row]] = {probe.name: [] for probe in probes}
+    for row in rows:
+        if row.get("probe") in found:
+            found[str(row["probe"])].append(row)
+    return tuple(
+        Summary(
+            name=probe.name,
+            title=str(probe.options.get("title") or probe.name),
+            requests=sum(int(row["requests"]) for row in found[probe.name]),
+            failed=sum(int(row["failed"]) for row in found[probe.name]),
+            max_ms=max((int(row["max_ms"]) for row in found[probe.name]), default=0),
+            gap_ms=max((int(row["gap_ms"]) for row in found[probe.name]), default=0),
+            seconds=len(found[probe.name]),
+        )
+        for probe in probes
+    )
+
+
+def missed(
+    slo: Mapping[str, float], probes: Sequence[Probe], rows: Sequence[Row]
+) -> tuple[str, ...]:
+    """Say which limits were missed, one sentence each.
+
+    :param slo: probe to the share of failed requests that is allowed, 0.0 for none
+    :param probes: of the plan
+    :param rows: of the time that the limits are about
+    """
+    return tuple(
+        f"{summary.title}: {summary.failed:,} of {summary.requests:,} requests failed"
+        f" ({100 * summary.failed / summary.requests:.2f} %, allowed {100 * limit:g} %),"
+        f" longest gap {summary.gap_ms:,} ms."
+        for summary in summaries(probes, rows)
+        for limit in [slo.get(summary.name)]
+        if limit is not None and summary.requests and summary.failed > limit * summary.requests
+    )
+
+
+class ProbeWatch:
+    """The probes of one rollout.
+
+    :param bus: where the nodes are asked
+    :param journal: where rows are kept; what it has of the rollout already is counted on
+    :param clock: seconds since the epoch
+    :param rollout: id of the rollout, the name of the measurement on the nodes
+    :param probes: of its plan
+    """
+
+    def __init__(
+        self, bus: JobBus, journal: Samples, clock: Clock, rollout: str, probes: Sequence[Probe]
+    ) -> None:
+        self.bus = bus
+        self.journal = journal
+        self.clock = clock
+        self.rollout = rollout
+        self.probes = tuple(probes)
+        self.rows: list[Row] = list(journal.samples(rollout)) if probes else []
+        self._specs: dict[str, list[dict[str, Any]]] = {}
+        for probe in self.probes:
+            self._specs.setdefault(probe.node, []).append(_spec(probe))
+        self._read: dict[str, int] = {}  # node -> its last second that was read
+        self._heard: dict[str, float] = {}  # probe -> when a row of it came last
+        for row in self.rows:
+            node = str(row.get("node", ""))
+            self._read[node] = max(self._read.get(node, 0), int(row["second"]))
+        self._asked = float("-inf")
+
+    def start(self) -> tuple[str, ...]:
+        """Start what does not run yet; may be called again at any time.
+
+        :returns: a sentence for each node whose probes could not be started
+        """
+        now = self.clock.now()
+        self._heard = {probe.name: now for probe in self.probes}
+        return self._start(self._specs)
+
+    def poll(
+        self, slo: Mapping[str, float] | None = None, since: float = 0.0, *, force: bool = False
+    ) -> tuple[str, ...]:
+        """Read new rows, at most every :data:`EVERY` seconds, and judge them.
+
+        A node that does not answer is asked again the next time; one whose probes ended is told to
+        start them anew.
+
+        :param slo: limits as of :attr:`saltern.plan.types.Stage.slo`; none: only measured
+        :param since: begin of the time that the limits are about, seconds since the epoch
+        :param force: read though the last reading was just now
+        :returns: a sentence for each limit that was missed, and for each probe with a limit that
+            has not told anything for :data:`SILENCE` seconds
+        """
+        now = self.clock.now()
+        if self.probes and (force or now - self._asked >= EVERY):
+            self._asked = now
+            ended = self._take(self._ask("probe.read", lambda node: (self._read.get(node, 0),)))
+            if ended:
+                self._start(ended)
+        return (*self._missed(slo or {}, since), *self._silent(slo or {}, now))
+
+    def stop(self) -> tuple[str, ...]:
+        """End the measuring and read what is left; may be called again.
+
+        :returns: a sentence for each node that did not do it; its probes end by themselves, as
+            nobody reads them any more
+        """
+        answers = self._ask("probe.stop", lambda node: (self._read.get(node, 0),), START_LIMIT)
+        self._take(answers)
+        return tuple(answer.sentence for answer in answers.values() if not answer.ok)
+
+    def summary(self) -> tuple[Summary, ...]:
+        """Add up what was measured so far, one summary a probe."""
+        return summaries(self.probes, self.rows)
+
+    def _start(self, nodes: Iterable[str]) -> tuple[str, ...]:
+        chosen = [node for node in self._specs if node in set(nodes)]
+        answers = self._ask(
+            "probe.start", lambda node: (self._specs[node], TTL), START_LIMIT, chosen
+        )
+        return tuple(answer.sentence for answer in answers.values() if not answer.ok)
+
+    def _ask(
+        self, fun: str, more: Any, limit: float = LIMIT, nodes: Sequence[str] | None = None
+    ) -> dict[str, Return]:
+        """Call a function on each node with its own arguments; a bus that fails is an answer."""
+        names = list(self._specs) if nodes is None else list(nodes)
+        timeout = min(PATIENCE, limit)
+        calls = [
+            Call((node,), fun, (self.rollout, *more(node)), {}, timeout, limit, limit != LIMIT)
+            for node in names
+        ]
+        try:
+            jobs = [Job(self.bus.new_jid(), call) for call in calls]
+            for job in jobs:
+                self.bus.publish(job)
+            answers = self.bus.collect(jobs)
+        except BusError as err:
+            return {node: Return(node, False, sentence=f"{node}: {err}") for node in names}
+        return {node: found[node] for node, found in zip(names, answers, strict=True)}
+
+    def _take(self, answers: Mapping[str, Return]) -> list[str]:
+        """Keep the rows of what was answered; return the nodes whose probes run no more."""
+        ended, fresh = [], []
+        now = self.clock.now()
+        for node, answer in answers.items():
+            if not answer.ok or not isinstance(answer.data, Mapping):
+                continue
+            if answer.data.get("running") is not True:
+                ended.append(node)
+            known = {spec["name"] for spec in self._specs[node]}
+            last = self._read.get(node, 0)
+            for given in answer.data.get("rows") or ():
+                row = _row(node, given)
+                if row and row["probe"] in known and row["second"] > last:
+                    fresh.append(row)
+                    self._read[node] = max(self._read.get(node, 0), row["second"])
+                    self._heard[row["probe"]] = now
+        if fresh:
+            self.journal.sample(self.rollout, fresh)
+            self.rows += fresh
+        return ended
+
+    def _missed(self, slo: Mapping[str, float], since: float) -> tuple[str, ...]:
+        if not slo:
+            return ()
+        return missed(slo, self.probes, [row for row in self.rows if row["second"] >= int(since)])
+
+    def _silent(self, slo: Mapping[str, float], now: float) -> tuple[str, ...]:
+        """A limit that nobody watches does not hold."""
+        return tuple(
+            f"{summary.title}: nothing was heard of this probe for {SILENCE:.0f} s."
+            for summary in self.summary()
+            if summary.name in slo and now - self._heard.setdefault(summary.name, now) > SILENCE
+        )
+
+
+def _spec(probe: Probe) -> dict[str, Any]:
+    return {
+        "name": probe.name,
+        "kind": probe.kind,
+        "target": probe.target,
+        "options": dict(probe.options),
+        "interval": probe.interval,
+        "timeout": probe.timeout,
+    }
+
+
+def _row(node: str, given: Any) -> dict[str, Any] | None:
+    """A row of what a node told; None for what is none."""
+    try:
+        return {"node": node, "probe": str(given["probe"])} | {k: int(given[k]) for k in NUMBERS}
+    except (TypeError, KeyError, ValueError):
+        return None
