@@ -106,8 +106,7 @@ def presence(answers: Mapping[str, Return]) -> Observed:
 def observe(observed: Observed, asked: Sequence[Question], answers: Sequence[Return]) -> Observed:
     """Add what the health checks say to who is there.
 
-    A check that was not answered counts as one that failed. A node that could not be asked at all
-    counts as absent: nothing is known about it.
+    A check that was not answered counts as one that failed, and a node that fell silent as absent.
 
     :param observed: see :func:`presence`; stays as it is
     :param asked: the questions
@@ -119,15 +118,11 @@ def observe(observed: Observed, asked: Sequence[Question], answers: Sequence[Ret
     why: dict[str, list[str]] = {}
     for question, answer in zip(asked, answers, strict=True):
         node = question.node
-        if not answer.ok:
+        if answer.silent:
             absent[node] = answer.sentence
-            if _MISSING in answer.sentence:
-                absent[node] = (
-                    f"{node}: its minion has no health.check; run `salt {node} saltutil.sync_all`."
-                )
             present.discard(node)
             continue
-        for role, sentence in _unwell(question, answer.data):
+        for role, sentence in _unwell(question, answer):
             down.setdefault(role, set()).add(node)
             why.setdefault(node, []).append(f"{node}: {role}: {sentence}")
     return Observed(
@@ -138,10 +133,16 @@ def observe(observed: Observed, asked: Sequence[Question], answers: Sequence[Ret
     )
 
 
-def _unwell(question: Question, data: Any) -> list[tuple[str, str]]:
+def _unwell(question: Question, answer: Return) -> list[tuple[str, str]]:
     """Role and sentence of each check that is not content."""
-    if not isinstance(data, list) or len(data) != len(question.checks):
-        sentence = "health.check did not answer for each of its checks"
+    data, sentence = answer.data, ""
+    if _MISSING in answer.sentence:
+        sentence = f"its minion has no health.check, run `salt {question.node} saltutil.sync_all`."
+    elif not answer.ok:
+        sentence = answer.sentence.removeprefix(f"{question.node}: ")
+    elif not isinstance(data, list) or len(data) != len(question.checks):
+        sentence = "health.check did not answer for each of its checks."
+    if sentence:
         return [(role, sentence) for role in dict.fromkeys(question.roles)]
     return [
         (role, str(item.get("sentence", "no sentence")) if isinstance(item, Mapping) else "?")

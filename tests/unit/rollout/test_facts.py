@@ -77,16 +77,24 @@ def test_what_is_not_answered_never_counts_as_healthy() -> None:
         assert set(found.down) == {"web.server", "db.server"}, data
 
 
-def test_a_node_that_cannot_be_asked_is_absent() -> None:
+def test_a_node_that_falls_silent_is_absent() -> None:
     (question,) = asked("ctl02")
     seen = facts.Observed(present=("ctl01", "ctl02"))
     found = facts.observe(seen, [question], [silent("ctl02", "did not answer")])
     assert found.present == ("ctl01",)
     assert found.absent == {"ctl02": "ctl02: did not answer."}
+    assert seen.present == ("ctl01", "ctl02")
+
+
+def test_a_node_that_cannot_say_how_it_is_counts_as_unwell() -> None:
+    (question,) = asked("ctl02")
+    seen = facts.Observed(present=("ctl02",))
     lacking = judge("ctl02", "'health.check' is not available.", 254)
     found = facts.observe(seen, [question], [lacking])
-    assert "salt ctl02 saltutil.sync_all" in found.absent["ctl02"]
-    assert seen.present == ("ctl01", "ctl02")
+    assert found.down == {"db.server": frozenset({"ctl02"})}
+    assert "salt ctl02 saltutil.sync_all" in found.why["ctl02"][0]
+    found = facts.observe(seen, [question], [judge("ctl02", "boom", 1)])
+    assert found.why["ctl02"] == ["ctl02: db.server: boom."]
 
 
 # -- what a change touches -----------------------------------------------------------------------
