@@ -27,18 +27,22 @@ from sqlalchemy.pool import NullPool
 from saltern.errors import JournalError, UnknownNodeError
 
 #: The migration that this code reads and writes (``saltern/adapters/migrations/versions``).
-SCHEMA = "0001"
+SCHEMA = "0002"
 #: Seconds to wait for another process that writes.
 BUSY = 2.0
 #: Any number: what writers of a PostgreSQL journal queue for.
 _LOCK = 0x5A17E24
 
+#: How SQLite and PostgreSQL say that a disk is full.
+_FULL = ("disk is full", "No space left on device")
+
 PIN, UNPIN, DEPLOY, JOIN, LEAVE = "pin", "unpin", "deploy", "join", "leave"
 
-_meta = sa.MetaData()
+#: every table of the database, those of rollouts (:mod:`saltern.adapters.rollout_tables`) too
+meta = sa.MetaData()
 _member = sa.Table(
     "member",
-    _meta,
+    meta,
     sa.Column("node", sa.String(255), primary_key=True),
     sa.Column("cluster", sa.String(255), nullable=False, index=True),
 )
@@ -48,7 +52,7 @@ def _choice(name: str, key: str) -> sa.Table:
     """A table of which revision was chosen for what, by whom and why."""
     return sa.Table(
         name,
-        _meta,
+        meta,
         sa.Column(key, sa.String(255), primary_key=True),
         sa.Column("revision", sa.String(64), nullable=False),
         sa.Column("at", sa.DateTime(), nullable=False),
@@ -61,7 +65,7 @@ _pin = _choice("pin", "node")
 _deployed = _choice("deployed", "cluster")
 _change = sa.Table(
     "change",
-    _meta,
+    meta,
     sa.Column("id", sa.Integer(), primary_key=True, autoincrement=True),
     sa.Column("at", sa.DateTime(), nullable=False, index=True),
     sa.Column("kind", sa.String(16), nullable=False),
@@ -84,7 +88,11 @@ _SERVED = sa.select(
 )
 
 
-_IN_USE = sa.union(sa.select(_deployed.c.revision), sa.select(_pin.c.revision))
+#: what rollouts need, forwards and backwards (:mod:`saltern.adapters.rollout_tables`)
+_keep = sa.table("keep", sa.column("revision", sa.String(64)))
+_IN_USE = sa.union(
+    sa.select(_deployed.c.revision), sa.select(_pin.c.revision), sa.select(_keep.c.revision)
+)
 
 #: Called before a change is written, while nobody else can write; raises to prevent it.
 Guard = Callable[[], object]
@@ -174,7 +182,7 @@ class Journal:
         :raises UnknownNodeError: it has no pin and is in no deployed cluster
         :raises JournalError: the journal cannot be read
         """
-        with self._reading() as connection:
+        with self.reading() as connection:
             pinned, deployed = connection.execute(_SERVED, {"node": node}).one()
         if not (pinned or deployed):
             raise UnknownNodeError(
@@ -189,7 +197,7 @@ class Journal:
 
         :raises JournalError: the journal cannot be read
         """
-        with self._reading() as connection:
+        with self.reading() as connection:
             statement = sa.select(_member.c.cluster).where(_member.c.node == node)
             return connection.execute(statement).scalar_one_or_none()
 
@@ -198,8 +206,8 @@ class Journal:
 
         :raises JournalError: the journal cannot be read
         """
-        with self._reading() as connection:
-            return _members(connection, cluster)
+        with self.reading() as connection:
+            return members_of(connection, cluster)
 
     def pins(self, cluster: str | None = None) -> list[Pin]:
         """Return the pins, by node.
@@ -215,7 +223,7 @@ class Journal:
         )
         if cluster is not None:
             statement = statement.where(cluster_name == cluster)
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute(statement).all()
         return [
             Pin(row.node, row.revision, row.cluster, _aware(row.at), row.by, row.reason)
@@ -231,16 +239,16 @@ class Journal:
         statement = sa.select(_deployed.c.cluster, _deployed.c.revision)
         if cluster is not None:
             statement = statement.where(_deployed.c.cluster == cluster)
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute(statement.order_by(_deployed.c.cluster)).all()
         return {row.cluster: row.revision for row in rows}
 
     def in_use(self) -> set[str]:
-        """Return every revision that is deployed or pinned: what must stay in the store.
+        """Return every revision that is deployed, pinned or of a rollout: what must stay stored.
 
         :raises JournalError: the journal cannot be read
         """
-        with self._reading() as connection:
+        with self.reading() as connection:
             return set(connection.execute(_IN_USE).scalars())
 
     def history(
@@ -265,7 +273,7 @@ class Journal:
                 if node is None
                 else _change.c.cluster == cluster
             )
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute(statement).all()
         return [
             Change(
@@ -288,7 +296,7 @@ class Journal:
         """
         if (node is None) == (cluster is None):
             raise JournalError("name a node or a cluster")
-        with self._reading() as connection:
+        with self.reading() as connection:
             if node is not None:
                 pin = _last(connection, when, (PIN, UNPIN), _change.c.node == node)
                 if pin is not None and pin.after:
@@ -319,7 +327,7 @@ class Journal:
         before = "" if self.path and not self.path.exists() else self.schema()
         if before == SCHEMA:
             return False
-        with self._writing():
+        with self.writing():
             return True
 
     @contextmanager
@@ -328,7 +336,7 @@ class Journal:
 
         :raises JournalError: the journal cannot be written
         """
-        with self._writing() as connection:
+        with self.writing() as connection:
             yield set(connection.execute(_IN_USE).scalars())
 
     def pin(
@@ -369,25 +377,10 @@ class Journal:
         reason: str,
         guard: Guard | None = None,
     ) -> list[str]:
-        changed = []
-        with self._writing() as connection:
+        with self.writing() as connection:
             if guard is not None:
                 guard()
-            for node in sorted(set(nodes)):
-                found = connection.execute(
-                    sa.select(_pin.c.revision).where(_pin.c.node == node)
-                ).scalar_one_or_none()
-                if (found or "") == revision:
-                    continue
-                connection.execute(sa.delete(_pin).where(_pin.c.node == node))
-                now = _now()
-                if revision:
-                    row = {"revision": revision, "at": now, "by": by, "reason": reason}
-                    connection.execute(sa.insert(_pin), {"node": node, **row})
-                kind = PIN if revision else UNPIN
-                _note(connection, now, kind, by, reason, node=node, before=found, after=revision)
-                changed.append(node)
-        return changed
+            return set_pins(connection, nodes, revision, by, reason)
 
     def deploy(
         self,
@@ -413,25 +406,10 @@ class Journal:
         :param guard: asked before anything is written
         :raises JournalError: the journal cannot be written
         """
-        with self._writing() as connection:
+        with self.writing() as connection:
             if guard is not None:
                 guard()
-            found = connection.execute(
-                sa.select(_deployed.c.revision).where(_deployed.c.cluster == cluster)
-            ).scalar_one_or_none()
-            if first and found is not None:
-                return False
-            now = _now()
-            moved = _move_members(connection, cluster, set(members), now, by, reason)
-            if found == revision:
-                return moved
-            connection.execute(sa.delete(_deployed).where(_deployed.c.cluster == cluster))
-            row = {"revision": revision, "at": now, "by": by, "reason": reason}
-            connection.execute(sa.insert(_deployed), {"cluster": cluster, **row})
-            _note(
-                connection, now, DEPLOY, by, reason, cluster=cluster, before=found, after=revision
-            )
-            return True
+            return set_deployed(connection, cluster, revision, members, by, reason, first=first)
 
     # -- connections ---------------------------------------------------------------------
 
@@ -458,7 +436,11 @@ class Journal:
         )
 
     @contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
+    def reading(self) -> Iterator[sa.Connection]:
+        """Give the connection of this process that reads, to one thread at a time.
+
+        :raises JournalError: the journal cannot be read
+        """
         opened = self._mine()
         with opened.lock, self._told():
             if self.path is not None:
@@ -477,28 +459,42 @@ class Journal:
                 raise
 
     @contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
-        """One transaction of one writer; the tables are those of this code."""
+    def writing(self, wait: float | None = None) -> Iterator[sa.Connection]:
+        """Give one transaction of one writer; the tables are those of this code.
+
+        It is on the disk when the block ends, and an error in the block leaves nothing of it.
+
+        :param wait: seconds to wait for other writers; None for :data:`BUSY`, and for as long as
+            it takes with PostgreSQL
+        :raises JournalError: the journal cannot be written, or another one writes for too long
+        """
         opened = self._mine()
         self._create_file()
-        with opened.lock, self._told(), opened.engine.connect() as connection:
+        with opened.lock, self._told(wait), opened.engine.connect() as connection:
             if self.path is not None:
+                if wait is not None:
+                    connection.exec_driver_sql(f"PRAGMA busy_timeout={int(wait * 1000)}")
                 connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+                # on the disk after each transaction, also when the power goes
+                connection.exec_driver_sql("PRAGMA synchronous=FULL")
             # the driver is in autocommit mode, so begin and end are said here
             begin = "BEGIN IMMEDIATE" if self.path is not None else "BEGIN"
             connection.exec_driver_sql(begin)
             try:
                 if self.path is None:
+                    if wait is not None:
+                        milliseconds = int(wait * 1000)
+                        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {milliseconds}")
                     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
                 found = _schema(connection)
                 if found != SCHEMA:
                     self._migrate(connection, found)
                 yield connection
+                connection.exec_driver_sql("COMMIT")
             except BaseException:
                 with suppress(sa.exc.DBAPIError):
                     connection.exec_driver_sql("ROLLBACK")
                 raise
-            connection.exec_driver_sql("COMMIT")
 
     def _create_file(self) -> None:
         if self.path is None:
@@ -546,7 +542,7 @@ class Journal:
         )
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _told(self, wait: float | None = None) -> Iterator[None]:
         """Faults of the database as one sentence."""
         try:
             yield
@@ -562,11 +558,18 @@ class Journal:
             ) from None
         except sa.exc.DBAPIError as err:
             text = " ".join(str(err.orig).split())
-            if "locked" in text:
+            if "locked" in text or "lock timeout" in text:
+                seconds = BUSY if wait is None else wait
                 raise JournalError(
-                    f"the journal is locked by another process for more than {BUSY:.0f} s",
+                    f"the journal is locked by another process for more than {seconds:.0f} s",
                     where=self.where,
                     cure="Look who holds it (`fuser` names the process) and try again",
+                ) from None
+            if any(sign in text for sign in _FULL):
+                raise JournalError(
+                    "the disk that holds the journal is full, nothing was written",
+                    where=self.where,
+                    cure="Make room there and try again",
                 ) from None
             raise JournalError(f"the journal cannot be used: {text}", where=self.where) from None
 
@@ -593,7 +596,74 @@ def _aware(when: datetime) -> datetime:
     return when.replace(tzinfo=timezone.utc)
 
 
-def _members(connection: sa.Connection, cluster: str) -> list[str]:
+def set_pins(
+    connection: sa.Connection, nodes: Iterable[str], revision: str, by: str, reason: str
+) -> list[str]:
+    """Pin nodes inside a transaction; see :meth:`Journal.pin` and :meth:`Journal.unpin`.
+
+    :param revision: empty takes the pins off
+    :returns: the nodes whose pin changed, sorted
+    """
+    changed = []
+    for node in sorted(set(nodes)):
+        found = connection.execute(
+            sa.select(_pin.c.revision).where(_pin.c.node == node)
+        ).scalar_one_or_none()
+        if (found or "") == revision:
+            continue
+        connection.execute(sa.delete(_pin).where(_pin.c.node == node))
+        now = _now()
+        if revision:
+            row = {"revision": revision, "at": now, "by": by, "reason": reason}
+            connection.execute(sa.insert(_pin), {"node": node, **row})
+        kind = PIN if revision else UNPIN
+        _note(connection, now, kind, by, reason, node=node, before=found, after=revision)
+        changed.append(node)
+    return changed
+
+
+def set_deployed(
+    connection: sa.Connection,
+    cluster: str,
+    revision: str,
+    members: Collection[str],
+    by: str,
+    reason: str,
+    *,
+    first: bool = False,
+) -> bool:
+    """Make a revision the deployed one inside a transaction; see :meth:`Journal.deploy`.
+
+    :returns: whether anything changed
+    """
+    found = connection.execute(
+        sa.select(_deployed.c.revision).where(_deployed.c.cluster == cluster)
+    ).scalar_one_or_none()
+    if first and found is not None:
+        return False
+    now = _now()
+    moved = _move_members(connection, cluster, set(members), now, by, reason)
+    if found == revision:
+        return moved
+    connection.execute(sa.delete(_deployed).where(_deployed.c.cluster == cluster))
+    row = {"revision": revision, "at": now, "by": by, "reason": reason}
+    connection.execute(sa.insert(_deployed), {"cluster": cluster, **row})
+    _note(connection, now, DEPLOY, by, reason, cluster=cluster, before=found, after=revision)
+    return True
+
+
+def pinned_to(connection: sa.Connection, cluster: str, revision: str) -> list[str]:
+    """Return the nodes of a cluster that are pinned to a revision, sorted."""
+    statement = (
+        sa.select(_pin.c.node)
+        .join(_member, _member.c.node == _pin.c.node)
+        .where(_member.c.cluster == cluster, _pin.c.revision == revision)
+    )
+    return sorted(connection.execute(statement).scalars())
+
+
+def members_of(connection: sa.Connection, cluster: str) -> list[str]:
+    """Return the nodes of a cluster's deployed revision, sorted."""
     statement = sa.select(_member.c.node).where(_member.c.cluster == cluster)
     return sorted(connection.execute(statement).scalars())
 
@@ -602,7 +672,7 @@ def _move_members(
     connection: sa.Connection, cluster: str, wanted: set[str], now: datetime, by: str, reason: str
 ) -> bool:
     """Make the members of a cluster the wanted ones; a node has one cluster."""
-    there = set(_members(connection, cluster))
+    there = set(members_of(connection, cluster))
     for node in sorted(there - wanted):
         connection.execute(sa.delete(_member).where(_member.c.node == node))
         _note(connection, now, LEAVE, by, reason, node=node, cluster=cluster)

@@ -20,6 +20,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
 from saltern.adapters import journal as module
+from saltern.adapters import rollout_tables
 from saltern.adapters.journal import Journal, open_journal
 from saltern.errors import JournalError, ModelError, UnknownNodeError
 
@@ -289,14 +290,15 @@ def test_a_wrong_address_is_refused(url: str, sentence: str) -> None:
 
 
 def test_the_migrations_make_the_tables_of_the_code(journal: Journal, path: Path) -> None:
+    assert rollout_tables.meta is module.meta
     with sa.create_engine(f"sqlite:///{path}").connect() as connection:
         context = MigrationContext.configure(connection)
-        assert compare_metadata(context, module._meta) == []
+        assert compare_metadata(context, module.meta) == []
     scripts = ScriptDirectory(str(Path(module.__file__).with_name("migrations")))
     assert scripts.get_heads() == [module.SCHEMA]
 
 
 def test_the_tables_fit_postgresql() -> None:
-    for table in module._meta.tables.values():
+    for table in module.meta.tables.values():
         assert str(CreateTable(table).compile(dialect=postgresql.dialect())).strip()
     assert "SELECT" in str(module._SERVED.compile(dialect=postgresql.dialect()))
