@@ -2,14 +2,14 @@
 
 The measuring runs on the nodes in processes of its own (``_modules/probe.py``), so it goes on while
 the engine, the master or the minion restarts. What is read is a *row*: one probe in one second,
-``{node, probe, second, requests, failed, max_ms, gap_ms}``, where ``gap_ms`` is how long the target
-had been failing, from the begin of its first failed request to its next good one. Rows go to the
+``{probe, second, requests, failed, max_ms, gap_ms}``, where ``gap_ms`` is how long the target had
+been failing, from the begin of its first failed request to its next good one. Rows go to the
 journal as they come; nothing else of what a node returns does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -105,23 +105,21 @@ def summaries(probes: Sequence[Probe], rows: Iterable[Row]) -> tuple[Summary, ..
     )
 
 
-def missed(
-    slo: Mapping[str, float], probes: Sequence[Probe], rows: Sequence[Row]
-) -> tuple[str, ...]:
+def missed(slo: Mapping[str, float], probes: Sequence[Probe], rows: Sequence[Row]) -> list[str]:
     """Say which limits were missed, one sentence each.
 
     :param slo: probe to the share of failed requests that is allowed, 0.0 for none
     :param probes: of the plan
     :param rows: of the time that the limits are about
     """
-    return tuple(
+    return [
         f"{summary.title}: {summary.failed:,} of {summary.requests:,} requests failed"
         f" ({100 * summary.failed / summary.requests:.2f} %, allowed {100 * limit:g} %),"
         f" longest gap {summary.gap_ms:,} ms."
         for summary in summaries(probes, rows)
         for limit in [slo.get(summary.name)]
         if limit is not None and summary.requests and summary.failed > limit * summary.requests
-    )
+    ]
 
 
 class ProbeWatch:
@@ -143,76 +141,106 @@ class ProbeWatch:
         self.rollout = rollout
         self.probes = tuple(probes)
         self.rows: list[Row] = list(journal.samples(rollout)) if probes else []
+        self._node = {probe.name: probe.node for probe in self.probes}
         self._specs: dict[str, list[dict[str, Any]]] = {}
         for probe in self.probes:
             self._specs.setdefault(probe.node, []).append(_spec(probe))
         self._read: dict[str, int] = {}  # node -> its last second that was read
-        self._heard: dict[str, float] = {}  # probe -> when a row of it came last
         for row in self.rows:
-            node = str(row.get("node", ""))
+            node = self._node.get(str(row["probe"]), "")
             self._read[node] = max(self._read.get(node, 0), int(row["second"]))
+        self._heard: dict[str, float] = {}  # probe -> when a row of it came last
         self._asked = float("-inf")
+        #: node -> why its probes could not be started or stopped, the last time that was tried
+        self.troubles: dict[str, str] = {}
 
-    def start(self) -> tuple[str, ...]:
+    def start(self) -> None:
         """Start what does not run yet; may be called again at any time.
 
-        :returns: a sentence for each node whose probes could not be started
+        Nothing raises: a node that does not do it is in :attr:`troubles`, and :meth:`broken` tells
+        it when a limit is set on one of its probes.
         """
         now = self.clock.now()
         self._heard = {probe.name: now for probe in self.probes}
-        return self._start(self._specs)
+        self._start(self._specs)
 
-    def poll(
-        self, slo: Mapping[str, float] | None = None, since: float = 0.0, *, force: bool = False
-    ) -> tuple[str, ...]:
-        """Read new rows, at most every :data:`EVERY` seconds, and judge them.
+    def poll(self, *, force: bool = False) -> None:
+        """Read new rows, at most every :data:`EVERY` seconds.
 
         A node that does not answer is asked again the next time; one whose probes ended is told to
         start them anew.
 
-        :param slo: limits as of :attr:`saltern.plan.types.Stage.slo`; none: only measured
-        :param since: begin of the time that the limits are about, seconds since the epoch
         :param force: read though the last reading was just now
-        :returns: a sentence for each limit that was missed, and for each probe with a limit that
-            has not told anything for :data:`SILENCE` seconds
         """
         now = self.clock.now()
         if self.probes and (force or now - self._asked >= EVERY):
             self._asked = now
-            ended = self._take(self._ask("probe.read", lambda node: (self._read.get(node, 0),)))
+            answers = self._ask("probe.read", lambda node: (self._read.get(node, 0),), self._specs)
+            ended = self._take(answers)
             if ended:
                 self._start(ended)
-        return (*self._missed(slo or {}, since), *self._silent(slo or {}, now))
 
-    def stop(self) -> tuple[str, ...]:
-        """End the measuring and read what is left; may be called again.
+    def broken(self, slo: Mapping[str, float], since: float = 0.0) -> list[str]:
+        """Say which limits do not hold, from what was read so far.
 
-        :returns: a sentence for each node that did not do it; its probes end by themselves, as
-            nobody reads them any more
+        A limit that nobody watches does not hold either: a probe that could not be started, or that
+        has told nothing for :data:`SILENCE` seconds.
+
+        :param slo: as of :attr:`saltern.plan.types.Stage.slo`
+        :param since: begin of the time that the limits are about, seconds since the epoch
+        :returns: one sentence each
         """
-        answers = self._ask("probe.stop", lambda node: (self._read.get(node, 0),), START_LIMIT)
+        if not slo:
+            return []
+        found = missed(slo, self.probes, [row for row in self.rows if row["second"] >= int(since)])
+        now = self.clock.now()
+        for summary in self.summary():
+            if summary.name not in slo:
+                continue
+            trouble = self.troubles.get(self._node[summary.name])
+            if trouble:
+                found.append(f"{summary.title}: cannot be measured: {trouble}")
+            elif now - self._heard.setdefault(summary.name, now) > SILENCE:
+                found.append(f"{summary.title}: nothing was measured for {SILENCE:.0f} s.")
+        return found
+
+    def stop(self) -> None:
+        """Read what is left and end the measuring; may be called again.
+
+        Probes that cannot be ended now (:attr:`troubles`) end by themselves, unread.
+        """
+        answers = self._ask(
+            "probe.stop", lambda node: (self._read.get(node, 0),), self._specs, START_LIMIT
+        )
+        self._note(answers)
         self._take(answers)
-        return tuple(answer.sentence for answer in answers.values() if not answer.ok)
 
     def summary(self) -> tuple[Summary, ...]:
         """Add up what was measured so far, one summary a probe."""
         return summaries(self.probes, self.rows)
 
-    def _start(self, nodes: Iterable[str]) -> tuple[str, ...]:
-        chosen = [node for node in self._specs if node in set(nodes)]
-        answers = self._ask(
-            "probe.start", lambda node: (self._specs[node], TTL), START_LIMIT, chosen
+    def _start(self, nodes: Iterable[str]) -> None:
+        self._note(
+            self._ask("probe.start", lambda node: (self._specs[node], TTL), nodes, START_LIMIT)
         )
-        return tuple(answer.sentence for answer in answers.values() if not answer.ok)
+
+    def _note(self, answers: Mapping[str, Return]) -> None:
+        for node, answer in answers.items():
+            self.troubles.pop(node, None)
+            if not answer.ok:
+                self.troubles[node] = answer.sentence
 
     def _ask(
-        self, fun: str, more: Any, limit: float = LIMIT, nodes: Sequence[str] | None = None
+        self,
+        fun: str,
+        more: Callable[[str], tuple[Any, ...]],
+        nodes: Iterable[str],
+        limit: float = LIMIT,
     ) -> dict[str, Return]:
         """Call a function on each node with its own arguments; a bus that fails is an answer."""
-        names = list(self._specs) if nodes is None else list(nodes)
-        timeout = min(PATIENCE, limit)
+        names = list(nodes)
         calls = [
-            Call((node,), fun, (self.rollout, *more(node)), {}, timeout, limit, limit != LIMIT)
+            Call((node,), fun, (self.rollout, *more(node)), {}, PATIENCE, limit, limit > LIMIT)
             for node in names
         ]
         try:
@@ -236,7 +264,7 @@ class ProbeWatch:
             known = {spec["name"] for spec in self._specs[node]}
             last = self._read.get(node, 0)
             for given in answer.data.get("rows") or ():
-                row = _row(node, given)
+                row = _row(given)
                 if row and row["probe"] in known and row["second"] > last:
                     fresh.append(row)
                     self._read[node] = max(self._read.get(node, 0), row["second"])
@@ -245,19 +273,6 @@ class ProbeWatch:
             self.journal.sample(self.rollout, fresh)
             self.rows += fresh
         return ended
-
-    def _missed(self, slo: Mapping[str, float], since: float) -> tuple[str, ...]:
-        if not slo:
-            return ()
-        return missed(slo, self.probes, [row for row in self.rows if row["second"] >= int(since)])
-
-    def _silent(self, slo: Mapping[str, float], now: float) -> tuple[str, ...]:
-        """A limit that nobody watches does not hold."""
-        return tuple(
-            f"{summary.title}: nothing was heard of this probe for {SILENCE:.0f} s."
-            for summary in self.summary()
-            if summary.name in slo and now - self._heard.setdefault(summary.name, now) > SILENCE
-        )
 
 
 def _spec(probe: Probe) -> dict[str, Any]:
@@ -271,9 +286,9 @@ def _spec(probe: Probe) -> dict[str, Any]:
     }
 
 
-def _row(node: str, given: Any) -> dict[str, Any] | None:
+def _row(given: Any) -> dict[str, Any] | None:
     """A row of what a node told; None for what is none."""
     try:
-        return {"node": node, "probe": str(given["probe"])} | {k: int(given[k]) for k in NUMBERS}
+        return {"probe": str(given["probe"])} | {k: int(given[k]) for k in NUMBERS}
     except (TypeError, KeyError, ValueError):
         return None
