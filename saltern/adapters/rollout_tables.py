@@ -19,6 +19,9 @@ from saltern.errors import PlanError
 from saltern.plan.types import Plan, PlannedCall
 from saltern.rollout.ports import Lease, NodeResult, StepRecord, Wishes
 
+#: what one probe measured in one second: ``{probe, second, requests, failed, max_ms, gap_ms}``
+Row = Mapping[str, Any]
+
 plans = sa.Table(
     "plan",
     meta,
@@ -170,26 +173,6 @@ class Rollout:
     ended: float | None
     wishes: Wishes
     owner: str
-
-
-@dataclass(frozen=True)
-class Sample:
-    """What one probe measured in one second.
-
-    :param probe: its name in the plan
-    :param second: since the epoch
-    :param requests: how many were made
-    :param failed: how many of them failed
-    :param max_ms: the longest one, milliseconds
-    :param gap_ms: the longest time without a good answer, milliseconds
-    """
-
-    probe: str
-    second: int
-    requests: int
-    failed: int
-    max_ms: float = 0.0
-    gap_ms: float = 0.0
 
 
 @dataclass(frozen=True)

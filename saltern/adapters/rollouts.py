@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from saltern.adapters import rollout_tables as tables
 from saltern.adapters.journal import Journal, members_of, pinned_to, set_deployed, set_pins
 from saltern.adapters.processes import alive, named
-from saltern.adapters.rollout_tables import Evidence, Finding, Rollout, Sample, StoredPlan
+from saltern.adapters.rollout_tables import Evidence, Finding, Rollout, Row, StoredPlan
 from saltern.errors import JournalError, LockedError, PlanError
 from saltern.plan.types import COMMIT, PIN, Plan
 from saltern.rollout.ports import (
@@ -579,18 +579,23 @@ class Rollouts:
 
     # -- what was measured, found and saved ----------------------------------------------
 
-    def sample(self, rollout: str, rows: Iterable[Sample]) -> None:
-        """Note what probes measured; a second that is there already is replaced.
+    def sample(self, rollout: str, rows: Iterable[Row]) -> None:
+        """Note what probes measured; a second that is there already stays as it is.
 
+        :param rows: ``{probe, second, requests, failed, max_ms, gap_ms}``: what one probe
+            measured in one second since the epoch
         :raises JournalError: the journal cannot be written
         """
-        found = [{"rollout": rollout, **vars(row)} for row in rows]
+        table = tables.samples
+        names = [column.name for column in table.c if column.name != "rollout"]
+        found = [{"rollout": rollout, **{name: row[name] for name in names}} for row in rows]
         if found:
             with self._writing() as connection:
-                _put(connection, tables.samples, found, ("rollout", "probe", "second"))
+                statement = _insert(connection, table).on_conflict_do_nothing()
+                connection.execute(statement, found)
 
-    def samples(self, rollout: str, probe: str | None = None) -> tuple[Sample, ...]:
-        """Return what probes measured, by probe and second.
+    def samples(self, rollout: str, probe: str | None = None) -> tuple[Row, ...]:
+        """Return what probes measured, as :meth:`sample` took it, the oldest second first.
 
         :param probe: only of this one
         :raises JournalError: the journal cannot be read
@@ -601,8 +606,8 @@ class Rollouts:
         if probe is not None:
             statement = statement.where(table.c.probe == probe)
         with self.journal.reading() as connection:
-            rows = connection.execute(statement.order_by(table.c.probe, table.c.second))
-            return tuple(Sample(*row) for row in rows)
+            rows = connection.execute(statement.order_by(table.c.second, table.c.probe))
+            return tuple(dict(row._mapping) for row in rows)
 
     def verdict(self, rollout: str, rows: Iterable[Finding]) -> None:
         """Note what gates found.
@@ -781,8 +786,7 @@ def _put(
     keys: Sequence[str],
 ) -> None:
     """Insert rows; those that are there are replaced."""
-    make: Any = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-    statement = make[connection.dialect.name](table)
+    statement = _insert(connection, table)
     others = {
         column.name: statement.excluded[column.name]
         for column in table.c
@@ -790,3 +794,10 @@ def _put(
     }
     statement = statement.on_conflict_do_update(index_elements=list(keys), set_=others)
     connection.execute(statement, list(rows))
+
+
+def _insert(connection: sa.Connection, table: sa.Table) -> Any:
+    """An insert of the kind of database, which knows what to do about a row that is there."""
+    return {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[connection.dialect.name](
+        table
+    )
