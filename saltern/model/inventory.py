@@ -31,6 +31,8 @@ _SHOWN = 20
 _LENGTH = 1500
 #: merged prefixes of class lists that are kept
 _STATES_KEPT = 20_000
+#: containers of them that have a plan
+_PLANS_KEPT = 500_000
 #: nodes of one kind that are resolved each for itself: preparing pays from the next one on
 _FEW = 4
 
@@ -99,7 +101,7 @@ class Merges:
     """Merged prefixes of class lists: the same step from the same state gives the same object.
 
     What a step comes to depends on nothing but the state and the file, so inventories of a tree
-    and of its later versions may share them.
+    and of its later versions may share them, and the plans of what is in them.
     """
 
     def __init__(self) -> None:
@@ -108,6 +110,8 @@ class Merges:
         # (id of the state before, id of the file) -> both, kept so that their ids stay unique,
         # and the state after
         self._after: dict[tuple[int, int], tuple[State, Source, State]] = {}
+        #: how to copy the containers of the states; most come unchanged out of one file
+        self.plans: Plans = {}
 
     def __len__(self) -> int:
         return len(self._after)
@@ -162,7 +166,6 @@ class Inventory:
         # (id of where classes lead, keys of the node's file) -> that, which is kept, and its
         # parameters, resolved for all such nodes; how many there were as long as they are few
         self._prepared: dict[tuple[int, Outline], tuple[Walked, dict[str, Any] | int]] = {}
-        self._plans: Plans = {}
 
     def nodes(self) -> list[str]:
         """Return all node ids, sorted."""
@@ -231,7 +234,7 @@ class Inventory:
         if not merged.exports:
             return {}, []
         # its own resolver: exports see no query, nor what the parameters made of one
-        resolver = Resolver(self._root(merged), self.options, plans=self._plans)
+        resolver = Resolver(self._root(merged), self.options, plans=self.merges.plans)
         return resolver.plain(merged.exports), resolver.faults
 
     def ignores(self, name: str) -> bool:
@@ -345,7 +348,7 @@ class Inventory:
             default,
             exports=lambda: self.exports,
             environment=merged.environment,
-            plans=self._plans,
+            plans=self.merges.plans,
         )
 
     def _root(self, merged: Merged) -> dict[str, Any]:
@@ -357,12 +360,13 @@ class Inventory:
         if isinstance(tree, int) and tree < _FEW:
             if walked.repeatable:
                 self._prepared[key] = (walked, tree + 1)
+                learn(walked.state.parameters, self.merges.plans)
             return merged.parameters
         if isinstance(tree, int):
             written = (*outline(merged.automatic), *key[1])
             tree = prepared(walked.state.parameters, written, self.options)
             self._prepared[key] = (walked, tree)
-            learn(tree, self._plans)
+            learn(tree, self.merges.plans)
         return merged.over(tree)
 
     def origin(self, node_id: str, path: str | Iterable[str]) -> list[str]:
@@ -450,7 +454,7 @@ class Inventory:
         environment = own.environment or self.options.default_environment
         automatic = self._automatic(own.name, environment)
         classes = self._mapped(own.name) if mapped and self.options.class_mappings else ()
-        if len(self.merges) > _STATES_KEPT:
+        if len(self.merges) > _STATES_KEPT or len(self.merges.plans) > _PLANS_KEPT:
             self._forget()
         walked = self._walks.get((classes, own.classes))
         if walked is None:
