@@ -32,25 +32,32 @@ class EngineJournal(RolloutJournal, Protocol):
 
 
 class Watch(Protocol):
-    """The probes of one rollout, see :mod:`saltern.rollout.probes`."""
+    """The probes of one rollout, see :class:`saltern.rollout.probes.ProbeWatch`."""
 
-    def start(self) -> None:
-        """Let them begin; those that measure already go on."""
-        ...
+    def start(self) -> tuple[str, ...]:
+        """Let them begin; those that measure already go on.
 
-    def poll(self) -> None:
-        """Take what was measured since the last time."""
-        ...
-
-    def broken(self, slo: Mapping[str, float]) -> list[str]:
-        """Return one sentence for each probe that failed more often than ``slo`` allows.
-
-        :param slo: probe name to the share of failed requests that is allowed
+        :returns: a sentence for each node that could not
         """
         ...
 
-    def stop(self) -> None:
-        """Let them end."""
+    def poll(
+        self, slo: Mapping[str, float] | None = None, since: float = 0.0, *, force: bool = False
+    ) -> tuple[str, ...]:
+        """Take what was measured since the last time; it is no cost to ask too often.
+
+        :param slo: probe name to the share of failed requests that is allowed
+        :param since: begin of the time that the shares are about, seconds since the epoch
+        :param force: read now, however short ago the last reading was
+        :returns: a sentence for each limit that was missed
+        """
+        ...
+
+    def stop(self) -> tuple[str, ...]:
+        """Let them end.
+
+        :returns: a sentence for each node that did not
+        """
         ...
 
 
