@@ -63,6 +63,7 @@ class PlannedCall:
     :param kwarg: keyword arguments, plain data
     :param serves: nodes on whose behalf it is called, where that are others than ``nodes``: a
         proxy that drains ``ctl01`` serves ``ctl01``. Empty: each node serves itself
+    :param what: for people, of a ``drain``: ``ctl01 drained in HAProxy listen keystone``
     """
 
     nodes: tuple[str, ...]
@@ -70,6 +71,7 @@ class PlannedCall:
     arg: tuple[Any, ...] = ()
     kwarg: Mapping[str, Any] = field(default_factory=dict)
     serves: tuple[str, ...] = ()
+    what: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Check:
 
     :param node: who is asked (``health.check``)
     :param role: the role they are about, empty for the host itself
-    :param checks: the questions
+    :param checks: the questions; none at all asks only whether the node answers
     """
 
     node: str
@@ -101,7 +103,8 @@ class Step:
     :param runner: function of the master, of ``runner``
     :param kwarg: its keyword arguments
     :param revision: of ``pin`` and ``commit``
-    :param seconds: of ``soak``
+    :param seconds: of ``soak``; of ``verify``: how long a silent node is waited for and asked
+        anew before it counts as failed (it is restarting), 0 for not at all
     :param idempotent: may be published once more when its outcome is unknown
     :param reversible: until when it can be undone
     :param timeout: seconds of silence after which a node is asked whether it still works on it

@@ -307,7 +307,7 @@ def make_plan(cluster: str, nodes: Mapping[str, Node], known: Collection[str] = 
 
 def _make_stage(name: str, roles: Mapping[str, Role]) -> Stage:
     mine = {role.name: role for role in roles.values() if role.stage == name}
-    order = _levels(mine)
+    order = order_levels(mine)
     checks = tuple(
         Check(node, role.name, role.checks[node])
         for level in order
@@ -318,11 +318,14 @@ def _make_stage(name: str, roles: Mapping[str, Role]) -> Stage:
     return Stage(name, tuple(_make_level(level) for level in order), checks)
 
 
-def _levels(roles: Mapping[str, Role]) -> list[list[Role]]:
-    """Put the roles of one stage in levels; within a level, in an order that holds on a node.
+def order_levels(roles: Mapping[str, Role]) -> list[list[Role]]:
+    """Put roles of one stage in levels; within a level, in an order that holds on a node.
 
     A predecessor everywhere must be in an earlier level; a predecessor on the same node may
     share the level if it comes before.
+
+    :param roles: by name; predecessors that are not among them are taken as done
+    :raises ModelError: they wait for each other
     """
     done: dict[str, int] = {}
     order: list[Role] = []

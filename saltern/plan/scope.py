@@ -1,0 +1,82 @@
+"""What a plan needs beside its stages: locks against other rollouts, and what is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from saltern.plan.basis import Facts
+from saltern.plan.choose import DOMAINS
+from saltern.plan.roles import MASTER, ProbeSpec, Roles
+from saltern.plan.types import COMMIT, PIN, Plan, Probe
+
+
+def locks(plan: Plan, target: Roles, current: Roles) -> tuple[str, ...]:
+    """Name what a plan needs for itself alone.
+
+    That is each failure domain that it works in (a node without any is one of its own), each role
+    that it touches or whose majority its nodes are part of, and the pins of the cluster when it
+    moves some. Two plans with a name in common never run at once.
+    """
+    found = set()
+    if any(step.kind in (PIN, COMMIT) for _, _, step in plan.steps()):
+        found.add("pins")
+    found |= {f"role {role}" for stage in plan.stages for role in stage.roles}
+    for node in plan.nodes:
+        declared = target if node in target.nodes else current
+        if node not in declared.nodes:
+            continue
+        values = [(key, declared.domain(node, key)) for key in DOMAINS]
+        found |= {f"{key} {value}" for key, value in values if value} or {f"node {node}"}
+        found |= {
+            f"role {role}"
+            for role in declared.of(node)
+            if declared.by_name[role].quorum == "majority"
+        }
+    return tuple(sorted(f"{plan.cluster}: {name}" for name in found))
+
+
+def probes(plan: Plan, roles: Roles, facts: Facts) -> tuple[Probe, ...]:
+    """List what is measured while a plan runs: what the roles declare that it disturbs.
+
+    Each is measured by a node that the plan leaves alone where there is one, by the master's own
+    before others, or by a member of the role that the probe names.
+    """
+    present = set(facts.present) - set(facts.absent)
+    found: dict[str, Probe] = {}
+    for role, node in _disturbed(plan, roles):
+        for spec in roles.probes(role, node):
+            by = _observer(spec, plan, roles, present)
+            if not by:
+                continue
+            probe = Probe(
+                spec.name, by, spec.kind, spec.target, spec.options, spec.interval, spec.timeout
+            )
+            name = spec.name
+            if name in found and found[name] != probe:
+                # two nodes declare different targets under one name: each is measured
+                name = f"{spec.name}@{node.split('.')[0]}"
+            found[name] = replace(probe, name=name)
+    return tuple(found[name] for name in sorted(found))
+
+
+def _disturbed(plan: Plan, roles: Roles) -> Iterable[tuple[str, str]]:
+    for node in plan.nodes:
+        if node not in roles.nodes:
+            continue
+        mine = set(roles.of(node))
+        touched = {role for stage in plan.stages if node in stage.nodes for role in stage.roles}
+        touched = touched & mine or mine
+        for role in (*roles.of(node),):
+            if role in touched or role in roles.dependents(node, touched):
+                yield role, node
+
+
+def _observer(spec: ProbeSpec, plan: Plan, roles: Roles, present: set[str]) -> str:
+    if spec.on:
+        able = [node for node in roles.members(spec.on) if node in present]
+    else:
+        masters = [node for node in roles.members(MASTER) if node in present]
+        able = [*masters, *(node for node in sorted(roles.nodes) if node in present)]
+    busy = set(plan.nodes)
+    return next((node for node in able if node not in busy), able[0] if able else "")

@@ -1,0 +1,467 @@
+"""The steps of one wave: what is asked, called, moved and proven, in their order.
+
+The order is the engine's contract: gate, drain, pin, refresh, apply or call, verify, release, soak.
+A wave has only those it needs. What a drain took is given back by the release, and the engine gives
+it back as well when the wave fails or is aborted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from saltern.errors import PlanError
+from saltern.plan.roles import Roles, drain_calls, worst_reversible
+from saltern.plan.types import (
+    APPLY,
+    CALL,
+    COMMIT,
+    DRAIN,
+    GATE,
+    PIN,
+    REFRESH,
+    RELEASE,
+    RUNNER,
+    SOAK,
+    VERIFY,
+    Check,
+    PlannedCall,
+    Step,
+    Wave,
+)
+from saltern.plan.waves import Candidate, Fleet, by_roles, domains_of
+from saltern.rollout.show import short
+
+#: Seconds that small calls may take: sync, refresh.
+CALL_LIMIT = 300.0
+#: Seconds that the health checks of a node may take, retries included.
+CHECK_LIMIT = 900.0
+#: Seconds that taking a node out of service may take.
+DRAIN_LIMIT = 3600.0
+#: Seconds that one state.apply may take.
+APPLY_LIMIT = 3600.0
+#: Seconds that a runner function of the master may take.
+RUNNER_LIMIT = 7200.0
+#: Seconds that a node may be away while it restarts.
+REBOOT_LIMIT = 1800.0
+#: Phases of an upgrade that leave what runs alone, so that they come before the drain.
+EARLY = ("prefetch", "check", "backup")
+#: Phases that the wave does by itself for every role.
+WAVE_PHASES = ("drain", "hold", "verify", "release")
+#: Lies in memory, so that a restarted host does not have it.
+REBOOT_MARK = "/run/saltern-reboot"
+
+
+def wave(
+    stage: str,
+    number: int,
+    name: str,
+    nodes: Iterable[str],
+    steps: Iterable[Step | None],
+    domains: Iterable[str] = (),
+) -> Wave:
+    """Number the steps of a wave and leave out those that are none."""
+    named = [
+        replace(step, id=f"{stage}/{number}/{position}-{step.kind}")
+        for position, step in enumerate((s for s in steps if s is not None), 1)
+    ]
+    return Wave(number, name, tuple(sorted(nodes)), tuple(named), tuple(sorted(domains)))
+
+
+class Steps:
+    """Makes the steps of waves, and keeps in mind what the waves before did.
+
+    :param cluster: its name
+    :param revision: what pins are moved to; empty moves none
+    :param target: what the roles declare at that revision
+    :param current: what they declare as the nodes are served now
+    :param fleet: who is in service
+    :param sync: send modules before a node's first apply
+    """
+
+    def __init__(
+        self,
+        cluster: str,
+        revision: str,
+        target: Roles,
+        current: Roles,
+        fleet: Fleet,
+        *,
+        sync: bool = False,
+    ) -> None:
+        self.cluster = cluster
+        self.revision = revision
+        self.target = target
+        self.current = current
+        self.fleet = fleet
+        self.sync = sync
+        self.down = {role: frozenset(nodes) for role, nodes in fleet.down.items()}
+        self._pinned: set[str] = set()
+        self._done: set[tuple[str, str]] = set()
+
+    # -- before --------------------------------------------------------------------------------
+
+    def gate(self, members: Sequence[Candidate]) -> Step:
+        """Ask whether the nodes are there and well, and whether others can carry on meanwhile.
+
+        Of the wave's own nodes: roles that are disturbed and drained, or touched, or that need a
+        majority. Of others: the members of those majorities, and of roles that are drained at a
+        balancer, which get the requests. What is known to be down is not asked again.
+        """
+        mine = {one.node for one in members}
+        asked: dict[tuple[str, str], None] = {}
+        for one in members:
+            for role in self.target.of(one.node):
+                majority = self.target.by_name[role].quorum == "majority"
+                balanced = role in one.disturbed and self._balanced(role, one.node)
+                drained = role in one.disturbed and bool(self.target.drains(role, one.node))
+                if role in one.touched or majority or drained:
+                    asked[one.node, role] = None
+                if majority or balanced:
+                    asked.update(dict.fromkeys((n, role) for n in self.target.members(role)))
+        checks = [
+            Check(node, role, found)
+            for node, role in sorted(asked)
+            if (found := self._before(node, role))
+        ]
+        quiet = mine - {check.node for check in checks}
+        checks += [Check(node, "", ()) for node in sorted(quiet)]
+        others = {check.node for check in checks} - mine
+        title = f"{short(mine)} can be worked on"
+        if others:
+            title += f", {short(others)} carry on"
+        return Step("", GATE, title, tuple(sorted(mine)), checks=tuple(checks), limit=CHECK_LIMIT)
+
+    def _balanced(self, role: str, node: str) -> bool:
+        return any(drain.on for drain in self.target.drains(role, node))
+
+    def _before(self, node: str, role: str) -> tuple[Mapping[str, Any], ...]:
+        """Checks that must be content before a wave; none of what is down, absent or not there."""
+        if node in self.down.get(role, ()) and (node, role) not in self._done:
+            return ()
+        if (node, role) in self._done:
+            return self.target.checks(role, node)
+        if node in self.fleet.absent or (role, node) in self.fleet.outside:
+            return ()
+        return self.current.checks(role, node)
+
+    def drain(self, members: Sequence[Candidate]) -> Step | None:
+        """Take the nodes out of service for what is disturbed; None when nothing has to be.
+
+        :raises PlanError: nobody is there who could do it
+        """
+        calls: list[PlannedCall] = []
+        undo: list[PlannedCall] = []
+        for one in members:
+            for role in self.current.of(one.node):
+                if role not in one.disturbed:
+                    continue
+                for entry in self.target.drains(role, one.node):
+                    on = self._on(entry.on, role) if entry.on else (one.node,)
+                    if not on:
+                        continue
+                    host = self.target.nodes[one.node].host
+                    call, back = drain_calls(entry, one.node, host, on)
+                    if call not in calls:
+                        calls.append(call)
+                        undo.append(back)
+        if not calls:
+            return None
+        drained = tuple(sorted({n for call in calls for n in call.serves or call.nodes}))
+        return Step(
+            "",
+            DRAIN,
+            f"take {short(drained)} out of service",
+            drained,
+            calls=tuple(calls),
+            undo=tuple(undo),
+            limit=DRAIN_LIMIT,
+        )
+
+    def _on(self, on: str, role: str) -> tuple[str, ...]:
+        members = self.current.members(on)
+        found = tuple(node for node in members if node not in self.fleet.absent)
+        if members and not found:
+            raise PlanError(
+                f"{role} is drained on {on}, and none of its nodes is there",
+                where=role,
+                cure=f"Bring back {short(members)} first",
+            )
+        return found
+
+    # -- the work ------------------------------------------------------------------------------
+
+    def pin(self, nodes: Iterable[str], revision: str | None = None) -> Step | None:
+        """Move pins; None when there is nobody to move, or nothing to move to."""
+        names = tuple(sorted(nodes))
+        wanted = self.revision if revision is None else revision
+        if not names or (revision is None and not wanted):
+            return None
+        title = f"{short(names)} get revision {wanted[:12]}" if wanted else f"unpin {short(names)}"
+        return Step("", PIN, title, names, revision=wanted)
+
+    def take(self, nodes: Iterable[str]) -> list[Step | None]:
+        """Move the pins of nodes that were not moved yet, and let them take what they get."""
+        fresh = tuple(sorted(set(nodes) - self._pinned)) if self.revision else ()
+        self._pinned.update(fresh)
+        if not fresh:
+            return []
+        found = [self.pin(fresh)]
+        if self.sync:
+            found.append(refresh(fresh, sync=True))
+        return [*found, refresh(fresh)]
+
+    def apply(self, members: Sequence[Candidate], phase: str = "config") -> Step:
+        """Apply the touched roles, one call for all nodes that take the same ones."""
+        groups = by_roles(members)
+        calls = tuple(
+            PlannedCall(nodes, "state.apply", kwarg={"mods": list(roles)})
+            for roles, nodes in groups.items()
+        )
+        told = "; ".join(f"{' '.join(roles)} on {short(ids)}" for roles, ids in groups.items())
+        return Step(
+            "",
+            APPLY,
+            f"apply {told}",
+            tuple(sorted(one.node for one in members)),
+            calls=calls,
+            reversible=self._reversible(members, phase),
+            limit=APPLY_LIMIT,
+        )
+
+    def _reversible(self, members: Sequence[Candidate], phase: str) -> str:
+        return worst_reversible(
+            self.target.reversible(role, one.node, phase) for one in members for role in one.touched
+        )
+
+    def form(self, role: str) -> tuple[Step, Step]:
+        """Make one cluster of a role's members, and prove it."""
+        nodes = tuple(n for n in self.target.members(role) if n not in self.fleet.absent)
+        function = self.target.by_name[role].form
+        kwarg = {"cluster": self.cluster, "nodes": list(nodes), "test": False}
+        run = runner(f"form {role} of {short(nodes)}", function, kwarg, nodes)
+        self._done.update((node, role) for node in nodes)
+        self.fleet.proved(nodes, (role,))
+        return run, self.verified([(node, role) for node in nodes])
+
+    # -- after ---------------------------------------------------------------------------------
+
+    def verify(self, members: Sequence[Candidate], *, forms: bool = False) -> Step:
+        """Ask the health of what was touched, and of what was drained for it.
+
+        :param forms: also of roles whose form comes later
+        """
+        asked = []
+        for one in members:
+            for role in self.target.of(one.node):
+                drained = role in one.disturbed and bool(self.target.drains(role, one.node))
+                # what a form makes is proven after it
+                later = bool(self.target.by_name[role].form) and not forms
+                if (role in one.touched or drained) and not later:
+                    asked.append((one.node, role))
+        self._done.update(asked)
+        step = self.verified(asked)
+        return replace(step, nodes=tuple(sorted(one.node for one in members)))
+
+    def verified(self, asked: Sequence[tuple[str, str]]) -> Step:
+        """Ask the health of roles on nodes as the wanted revision declares it."""
+        nodes = tuple(sorted({node for node, _ in asked}))
+        checks = tuple(
+            Check(node, role, found)
+            for node, role in asked
+            if (found := self.target.checks(role, node))
+        )
+        roles = " ".join(dict.fromkeys(role for _, role in asked))
+        return Step(
+            "",
+            VERIFY,
+            f"{roles or 'what was done'} works on {short(nodes)}",
+            nodes,
+            checks=checks,
+            limit=CHECK_LIMIT,
+        )
+
+    def release(self, drained: Step | None) -> Step | None:
+        """Give back what the wave's drain took; None when it took nothing."""
+        if drained is None:
+            return None
+        title = f"put {short(drained.nodes)} back into service"
+        return Step("", RELEASE, title, drained.nodes, limit=DRAIN_LIMIT)
+
+    def domains(self, members: Sequence[Candidate]) -> tuple[str, ...]:
+        """Name the failure domains of a wave."""
+        return domains_of(members, self.target)
+
+
+def refresh(nodes: tuple[str, ...], *, sync: bool = False) -> Step:
+    """Let nodes take modules, or their pillar, anew; the pillar's refresh loads modules too."""
+    call = (
+        PlannedCall(nodes, "saltutil.sync_all", kwarg={"refresh": False})
+        if sync
+        else PlannedCall(nodes, "saltutil.refresh_pillar", kwarg={"wait": True, "timeout": 60})
+    )
+    what = "modules" if sync else "pillar"
+    return Step("", REFRESH, f"{short(nodes)} take {what}", nodes, (call,), limit=CALL_LIMIT)
+
+
+def soak(seconds: float) -> Step | None:
+    """Wait and look at the probes; None for no time."""
+    if not seconds:
+        return None
+    return Step("", SOAK, f"watch for {seconds:g} s", seconds=seconds, limit=seconds + 60)
+
+
+def runner(
+    title: str, function: str, kwarg: Mapping[str, Any], nodes: tuple[str, ...] = ()
+) -> Step:
+    """Call a function of the master that may run twice."""
+    return Step("", RUNNER, title, nodes, runner=function, kwarg=dict(kwarg), limit=RUNNER_LIMIT)
+
+
+def commit(cluster: str, revision: str) -> Step:
+    """Make the revision the cluster's deployed one."""
+    return Step("", COMMIT, f"{cluster} has revision {revision[:12]}", revision=revision)
+
+
+def restarts(
+    members: Sequence[Candidate], units: Mapping[tuple[str, str], Sequence[str]]
+) -> list[Step]:
+    """Restart units: roles in their order, the units of a role one after another.
+
+    :param units: (role, node) to units
+    """
+    plan: dict[tuple[str, str], list[str]] = {}
+    for one in members:
+        for role in one.touched:
+            for unit in units[role, one.node]:
+                plan.setdefault((role, unit), []).append(one.node)
+    return [
+        Step(
+            "",
+            CALL,
+            f"restart {unit} of {role} on {short(nodes)}",
+            tuple(sorted(nodes)),
+            calls=(PlannedCall(tuple(sorted(nodes)), "service.restart", (unit,)),),
+            limit=CALL_LIMIT,
+        )
+        for (role, unit), nodes in plan.items()
+    ]
+
+
+def upgrade(
+    steps: Steps,
+    members: Sequence[Candidate],
+    drained: Step | None,
+    taken: Sequence[Step | None],
+) -> list[Step | None]:
+    """Lay out the phases that roles declare for an upgrade; the others are applied.
+
+    What comes before a role's drain (packages and archives are fetched) runs while its node is in
+    service. A phase is the SLS ``<service>.upgrade.<phase>``, a backup ``<service>.backup``.
+
+    :param drained: the wave's drain
+    :param taken: how the nodes take the revision
+    :raises PlanError: two roles declare their phases in opposite orders
+    """
+    lists = {role: steps.target.phases(role, one.node) for one in members for role in one.touched}
+    plain = [replace(one, touched=tuple(r for r in one.touched if not lists[r])) for one in members]
+    plain = [one for one in plain if one.touched]
+    order = _merged([phases for phases in lists.values() if phases])
+    cut = next((i for i, phase in enumerate(order) if phase not in EARLY), len(order))
+    early, late = order[:cut], order[cut:]
+    found: list[Step | None] = [*taken]
+    found += [_phase(steps, members, lists, phase) for phase in early]
+    found.append(drained)
+    if plain:
+        found.append(steps.apply(plain))
+    return found + [_phase(steps, members, lists, phase) for phase in late]
+
+
+def _merged(lists: Sequence[tuple[str, ...]]) -> list[str]:
+    """Put the phases of several roles in one order that each of them agrees with."""
+    left = {phase: None for phases in lists for phase in phases}
+    found: list[str] = []
+    while left:
+        ready = [
+            phase
+            for phase in left
+            if all(p not in left for ps in lists if phase in ps for p in ps[: ps.index(phase)])
+        ]
+        if not ready:
+            raise PlanError(
+                f"roles declare the phases {', '.join(left)} in opposite orders",
+                where="lifecycle:upgrade",
+            )
+        # fetching comes first wherever it may
+        chosen = next((phase for phase in ready if phase in EARLY), ready[0])
+        found.append(chosen)
+        del left[chosen]
+    return found
+
+
+def _phase(
+    steps: Steps, members: Sequence[Candidate], lists: Mapping[str, tuple[str, ...]], phase: str
+) -> Step | None:
+    """One phase of all roles of a wave that have it; None for those that the wave does itself."""
+    if phase in WAVE_PHASES:
+        return None
+    groups: dict[tuple[str, ...], list[str]] = {}
+    reversible = []
+    for one in members:
+        roles = [role for role in one.touched if phase in lists[role]]
+        services = dict.fromkeys(role.partition(".")[0] for role in roles)
+        sls = tuple(
+            f"{s}.backup" if phase == "backup" else f"{s}.upgrade.{phase}" for s in services
+        )
+        if sls:
+            groups.setdefault(sls, []).append(one.node)
+        reversible += [steps.target.reversible(role, one.node, phase) for role in roles]
+    calls = tuple(
+        PlannedCall(tuple(nodes), "state.apply", kwarg={"mods": list(sls)})
+        for sls, nodes in groups.items()
+    )
+    nodes = tuple(sorted(node for ids in groups.values() for node in ids))
+    return Step(
+        "",
+        APPLY,
+        f"{phase} on {short(nodes)}",
+        nodes,
+        calls=calls,
+        reversible=worst_reversible(reversible),
+        limit=APPLY_LIMIT,
+    )
+
+
+def reboots(nodes: tuple[str, ...]) -> list[Step]:
+    """Mark the running system of nodes, then restart them within a minute."""
+    return [
+        Step(
+            "",
+            CALL,
+            f"mark the running system of {short(nodes)}",
+            nodes,
+            calls=(PlannedCall(nodes, "file.touch", (REBOOT_MARK,)),),
+            limit=CALL_LIMIT,
+        ),
+        Step(
+            "",
+            CALL,
+            f"reboot {short(nodes)}",
+            nodes,
+            # in a minute: the answer is out before the minion ends
+            calls=(PlannedCall(nodes, "system.reboot", (1,)),),
+            idempotent=False,
+            limit=CALL_LIMIT,
+        ),
+    ]
+
+
+def rebooted() -> Mapping[str, Any]:
+    """A check that is content on a host that was restarted since it was marked."""
+    return {
+        "call": "cmd.retcode",
+        "args": [f"test -e {REBOOT_MARK}"],
+        "kwargs": {"ignore_retcode": True},
+        "retry": {"attempts": 60, "interval": 5},
+    }

@@ -1,0 +1,332 @@
+"""The plan that takes a rollout back: only what was done, in the reverse order.
+
+Pins go back to what they were, the roles that were applied are applied again from there, and what
+was called is answered by its inverse. Where the rollout passed a point of no return, that is
+refused unless the loss is accepted; :func:`losses` says what it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from saltern.errors import PlanError
+from saltern.plan import steps as make_steps
+from saltern.plan.basis import Facts, basis
+from saltern.plan.types import (
+    APPLY,
+    CALL,
+    COMMIT,
+    DRAIN,
+    GATE,
+    NEVER,
+    PIN,
+    RUNNER,
+    UNTIL_WRITE,
+    VERIFY,
+    Basis,
+    Check,
+    Plan,
+    Stage,
+    Step,
+    Wave,
+)
+from saltern.rollout.ports import StepRecord
+from saltern.rollout.show import short
+
+#: kinds that change something
+_CHANGING = (PIN, APPLY, CALL, RUNNER, COMMIT)
+#: phases whose runner functions only look
+_LOOKING = ("sanity", "preflight")
+
+Records = Mapping[str, StepRecord]
+
+
+def undo(
+    plan: Plan,
+    records: Records,
+    *,
+    rollout: str = "",
+    only: str = "",
+    accept_loss: bool = False,
+    facts: Facts | None = None,
+) -> Plan:
+    """Make the plan that takes back what a rollout did.
+
+    :param plan: of the rollout
+    :param records: its latest record of each step that was begun, by step id
+    :param rollout: its id
+    :param only: ``<stage>/<number>``: this wave alone
+    :param accept_loss: go past a point of no return
+    :param facts: what was observed a moment ago; without, what is known from the rollout itself
+    :raises PlanError: nothing was done, nothing was there before, a point of no return was passed,
+        or a node that has to be taken back is absent
+    """
+    if plan.workflow == "rollback":
+        raise PlanError(
+            "a rollback is not rolled back", where=rollout, cure="Plan the change that is wanted"
+        )
+    waves = _done(plan, records, only)
+    lost = [step for _, wave in waves for step in wave.steps if _lost(step, records)]
+    if lost and not accept_loss:
+        raise PlanError(
+            f"the rollout passed its point of no return at {lost[0].id} ({lost[0].title})",
+            where=rollout or plan.hash[:12],
+            cure=f"Accept the loss by accept_loss=True: {' '.join(losses(plan, records, only))}",
+        )
+    maker = _Undo(plan, records, waves, facts)
+    stages = maker.stages()
+    if not stages:
+        raise PlanError(
+            "the rollout did nothing that can be taken back", where=rollout or plan.hash[:12]
+        )
+    limits = {"only": only} if only else {}
+    if accept_loss:
+        limits["accept_loss"] = "true"
+    return Plan(
+        "rollback",
+        plan.cluster,
+        maker.basis(),
+        tuple(stages),
+        probes=plan.probes,
+        locks=plan.locks,
+        limits=limits,
+        undoes=rollout,
+        resume=plan.resume,
+    )
+
+
+def losses(plan: Plan, records: Records, only: str = "") -> list[str]:
+    """Say what taking a rollout back would lose, one sentence for each step; empty for nothing.
+
+    :param only: ``<stage>/<number>``: this wave alone
+    """
+    found = []
+    for _, wave in _done(plan, records, only):
+        for step in wave.steps:
+            if step.id not in records or step.reversible not in (NEVER, UNTIL_WRITE):
+                continue
+            if step.reversible == NEVER:
+                found.append(f"{step.title}: this cannot be taken back.")
+            else:
+                found.append(f"{step.title}: what was written since may not be readable before it.")
+    return found
+
+
+def _lost(step: Step, records: Records) -> bool:
+    return step.reversible == NEVER and step.id in records
+
+
+def _done(plan: Plan, records: Records, only: str) -> list[tuple[Stage, Wave]]:
+    """Waves in which something was changed, or may have been, in their order."""
+    found = []
+    for stage in plan.stages:
+        for wave in stage.waves:
+            if only and f"{stage.name}/{wave.number}" != only:
+                continue
+            if any(step.kind in _CHANGING and step.id in records for step in wave.steps):
+                found.append((stage, wave))
+    if only and not any(f"{s.name}/{w.number}" == only for s in plan.stages for w in s.waves):
+        raise PlanError(f"the plan has no wave {only}", where="only")
+    return found
+
+
+class _Undo:
+    """One rollback in the making."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        records: Records,
+        waves: Sequence[tuple[Stage, Wave]],
+        facts: Facts | None,
+    ) -> None:
+        self.plan = plan
+        self.records = records
+        self.waves = waves
+        self.facts = facts
+        self.committed = any(
+            step.kind == COMMIT and step.id in records for _, wave in waves for step in wave.steps
+        )
+        self.broken = {
+            node
+            for record in records.values()
+            for node, result in record.results.items()
+            if not result.ok
+        }
+        self.moved = {
+            node
+            for _, wave in waves
+            for step in wave.steps
+            if step.kind == PIN and step.id in records
+            for node in step.nodes
+        }
+        if (self.moved or self.committed) and not plan.basis.deployed:
+            raise PlanError(
+                f"cluster {plan.cluster} had no revision before: there is nothing to go back to",
+                cure="Deploy again, or clean the nodes",
+            )
+        self._returned: set[str] = set()
+
+    def basis(self) -> Basis:
+        """What the rollback is bound to: what was observed, or what the rollout left behind."""
+        if self.facts is not None:
+            return replace(basis(self.facts), revision=self.plan.basis.deployed)
+        then = self.plan.basis
+        revision = then.revision
+        pins = dict(then.pins)
+        if self.committed:
+            pins = {node: pin for node, pin in pins.items() if pin != revision}
+        else:
+            pins.update(dict.fromkeys(self.moved, revision))
+        return replace(
+            then,
+            revision=then.deployed,
+            deployed=revision if self.committed else then.deployed,
+            pins=dict(sorted(pins.items())),
+        )
+
+    def stages(self) -> list[Stage]:
+        """Make its stages, the last one first; a commit is taken back at the very end."""
+        found = []
+        grouped: dict[str, list[Wave]] = {}
+        for stage, wave in self.waves:
+            grouped.setdefault(stage.name, []).append(wave)
+        for stage in reversed(self.plan.stages):
+            waves = grouped.get(stage.name, [])
+            if waves and stage.phase != COMMIT and stage.phase not in _LOOKING:
+                made = self._stage(stage, waves)
+                if made is not None:
+                    found.append(made)
+        if self.committed or (found and self._loose()):
+            found.append(self._last())
+        return found
+
+    def _stage(self, stage: Stage, waves: Sequence[Wave]) -> Stage | None:
+        about_nodes = [wave for wave in waves if wave.nodes]
+        # what is broken is mended first, then the latest goes first; forms end a stage as ever
+        order = sorted(about_nodes, key=lambda w: (not ({*w.nodes} & self.broken), -w.number)) + [
+            wave for wave in waves if not wave.nodes
+        ]
+        made: list[Wave] = []
+        for wave in order:
+            steps = self._node_steps(wave) if wave.nodes else self._form_steps(wave)
+            if any(step.kind in _CHANGING for step in steps):
+                number = len(made) + 1
+                made.append(
+                    make_steps.wave(stage.name, number, wave.name, wave.nodes, steps, wave.domains)
+                )
+        if not made:
+            return None
+        title = f"back: {stage.title}"
+        return replace(
+            stage,
+            title=title,
+            waves=tuple(made),
+            reversible="always",
+            expected={},
+            restarts={},
+            minutes=None,
+        )
+
+    def _node_steps(self, wave: Wave) -> list[Step]:
+        """Steps of a wave that is taken back, in the order of any wave."""
+        begun = [step for step in wave.steps if step.id in self.records]
+        self._present(wave)
+        found: list[Step] = []
+        work = self._work(wave, begun)
+        if not work:
+            return []
+        for step in wave.steps:
+            if step.kind == GATE:
+                found.append(self._gate(step, wave))
+            elif step.kind == DRAIN:
+                found.append(step)
+        found += work
+        found += [step for step in wave.steps if step.kind in ("verify", "release", "soak")]
+        return found
+
+    def _work(self, wave: Wave, begun: Sequence[Step]) -> list[Step]:
+        """Pins back and roles applied, or the inverses of what was called, the last one first."""
+        found: list[Step] = []
+        back = [node for node in wave.nodes if node in self.moved and node not in self._returned]
+        self._returned.update(back)
+        for revision, nodes in self._before(back).items():
+            told = revision[:12] or f"what {self.plan.cluster} has"
+            found.append(
+                Step("", PIN, f"{short(nodes)} go back to {told}", nodes, revision=revision)
+            )
+        if back:
+            found.append(make_steps.refresh(tuple(sorted(back))))
+        for step in begun:
+            if step.kind == APPLY:
+                calls = step.undo or step.calls
+                title = f"back: {step.title}"
+                found.append(replace(step, title=title, calls=calls, undo=(), reversible="always"))
+        for step in reversed(begun):
+            if step.kind == CALL and step.undo:
+                title = f"back: {step.title}"
+                found.append(
+                    replace(
+                        step,
+                        title=title,
+                        calls=tuple(reversed(step.undo)),
+                        undo=(),
+                        reversible="always",
+                    )
+                )
+        return found
+
+    def _before(self, nodes: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """Group nodes by the pin that they had; without one they follow the cluster again.
+
+        Once the cluster itself has moved on, they are held at its old revision until it is back.
+        """
+        found: dict[str, list[str]] = {}
+        free = self.plan.basis.deployed if self.committed else ""
+        for node in sorted(nodes):
+            found.setdefault(self.plan.basis.pins.get(node, free), []).append(node)
+        return {revision: tuple(ids) for revision, ids in found.items()}
+
+    def _gate(self, step: Step, wave: Wave) -> Step:
+        """Ask others as before; of the wave's own nodes, which may be broken, only an answer."""
+        mine = set(wave.nodes)
+        checks = [c for c in step.checks if c.node not in mine and c.node not in self.broken]
+        checks += [Check(node, "", ()) for node in sorted(mine)]
+        return replace(step, checks=tuple(checks))
+
+    def _form_steps(self, wave: Wave) -> list[Step]:
+        return [step for step in wave.steps if step.kind in (RUNNER, VERIFY)]
+
+    def _present(self, wave: Wave) -> None:
+        if self.facts is None:
+            return
+        absent = sorted(
+            n for n in wave.nodes if n in self.facts.absent or n not in self.facts.present
+        )
+        if absent:
+            raise PlanError(
+                f"{short(absent)} cannot be taken back: no answer",
+                where=absent[0],
+                cure="Bring them back first",
+            )
+
+    def _loose(self) -> bool:
+        """Whether pins moved that no wave of nodes takes back."""
+        return bool(self.moved - self._returned)
+
+    def _last(self) -> Stage:
+        """Put the cluster's own revision back, and the pins that were moved at the very end."""
+        steps: list[Step] = []
+        if self.committed:
+            steps.append(make_steps.commit(self.plan.cluster, self.plan.basis.deployed))
+        rest = sorted(self.moved - self._returned)
+        after: dict[str, list[str]] = {}
+        for node in rest:
+            after.setdefault(self.plan.basis.pins.get(node, ""), []).append(node)
+        for revision, nodes in after.items():
+            told = f"go back to {revision[:12]}" if revision else "lose their pin"
+            steps.append(Step("", PIN, f"{short(nodes)} {told}", tuple(nodes), revision=revision))
+        title = f"{self.plan.cluster} goes back to {self.plan.basis.deployed[:12]}"
+        wave = make_steps.wave("commit", 1, self.plan.cluster, (), steps)
+        return Stage("commit", "commit", title, (), (wave,))
