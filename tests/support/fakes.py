@@ -342,7 +342,7 @@ class MemoryJournal:
     def begin(self, plan: Plan) -> str:
         """Note a new rollout and return its id."""
         rollout = f"r{len(self.rows.plans) + 1}"
-        self.rows.plans[rollout] = Plan.from_json(plan.to_json())
+        self.rows.plans[rollout] = plan
         self.rows.states[rollout] = (PLANNED, "")
         self.rows.wishes[rollout] = Wishes()
         return rollout
@@ -359,16 +359,14 @@ class MemoryJournal:
         self.crash(f"after {name}")
 
     def claim(self, rollout: str, owner: str) -> None:
-        held = self.rows.owners.get(rollout, owner)
-        if held != owner and held not in self.gone:
+        held = self.rows.owners.get(rollout, "")
+        if held not in ("", owner) and held not in self.gone:
             raise LockedError(f"{held} works on rollout {rollout}")
         self._change("claim", lambda: self.rows.owners.update({rollout: owner}))
 
     def release_claim(self, rollout: str, owner: str) -> None:
         if self.rows.owners.get(rollout) == owner:
             self._change("release", lambda: self.rows.owners.update({rollout: ""}))
-            if not self.rows.owners[rollout]:
-                del self.rows.owners[rollout]
 
     def load(self, rollout: str) -> RolloutState:
         state, reason = self.rows.states[rollout]
