@@ -10,11 +10,20 @@ import csv
 import os
 import re
 import socket
+import time
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 _SOCKET = "/run/haproxy/admin.sock"
 _TIMEOUT = 5
+# Seconds between two looks at a server that is waited for.
+_LOOK = 0.5
+# Seconds between two checks where the model does not say; the formula's default.
+_CHECK = {"interval": 2}
+# Bits of srv_admin_state. Maintenance: by an administrator, of a server that this one tracks, for
+# want of an address. Drained: by an administrator.
+_MAINTAINED = 0x01 | 0x02 | 0x20
+_DRAINED = 0x08
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 
@@ -156,51 +165,174 @@ def backends_up(listen=None, minimum=None):
     }
 
 
-def _set_state(listen, server, state, statuses):
+def _names(listen, server):
     for name in (listen, server):
-        if not _NAME.fullmatch(name):
+        if not _NAME.fullmatch(str(name)):
             raise SaltInvocationError(f"{name} is not a name HAProxy could have")
+
+
+def _flags(listen, server):
+    # What an administrator set; the status tells it only of a server that is up.
+    lines = _ask(f"show servers state {listen}").splitlines()
+    head = next((line.lstrip("# ").split() for line in lines if line.startswith("# ")), [])
+    for line in lines:
+        row = dict(zip(head, line.split(), strict=False))
+        if row.get("srv_name") == server and row.get("be_name") == listen:
+            return int(row["srv_admin_state"])
+    raise CommandExecutionError(f"HAProxy does not tell the state of {listen}/{server}")
+
+
+def _set(listen, server, state, drained):
     answer = _ask(f"set server {listen}/{server} state {state}")
     if answer:
         raise CommandExecutionError(f"HAProxy refused to set {listen}/{server}: {answer}")
     # Read back: an empty answer alone proves nothing.
-    status = servers(listen).get(listen, {}).get(server, {}).get("status", "unknown")
-    if not status.startswith(statuses):
+    if bool(_flags(listen, server) & _DRAINED) is not drained:
+        status = servers(listen).get(listen, {}).get(server, {}).get("status", "unknown")
         raise CommandExecutionError(f"HAProxy says {listen}/{server} is {status}, not {state}")
-    return status
 
 
-def drain(listen, server):
+def _watch(listen, server, wait, done):
+    """Look at a server until ``done(data)`` or the time is over; its last data, and the seconds."""
+    begin = time.monotonic()
+    while True:
+        found = servers(listen).get(listen, {}).get(server)
+        took = time.monotonic() - begin
+        if found is None or done(found) or took >= wait:
+            return found, took
+        time.sleep(min(_LOOK, max(wait - took, 0)))
+
+
+def drain(listen, server, wait=0, least=1, force=False):
     """
-    Give a server no new sessions and let its present ones end; returns its status.
+    Give a server no new sessions and wait until its present ones have ended.
 
-    Raises CommandExecutionError when HAProxy refuses. HAProxy forgets it at its next reload.
+    Returns a sentence. A listen or a server that this HAProxy does not have is drained already, and
+    so is a server that is alone in its listen: nobody could take its requests. Raises
+    CommandExecutionError when HAProxy refuses, when the server is in maintenance (somebody else
+    took it out), when too few of the others are up, and when sessions are left after ``wait``
+    seconds; the server stays drained in that last case. HAProxy forgets it at its next reload.
 
     listen, server
         Names as :py:func:`servers` shows them.
+
+    wait
+        Seconds that its sessions may take; 0 does not look at them.
+
+    least
+        How many other servers of the listen must be up.
+
+    force
+        Close the sessions that are left in place of raising.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt 'ctl*' haproxy_admin.drain keystone ctl02
+        salt 'ctl*' haproxy_admin.drain keystone ctl02 wait=60
     """
-    return _set_state(listen, server, "drain", ("DRAIN", "DOWN"))
+    _names(listen, server)
+    members = servers(listen).get(listen, {})
+    if server not in members:
+        return f"{listen}/{server} is not in this HAProxy: nothing to drain."
+    others = [name for name in members if name != server]
+    if not others:
+        return f"{server} is alone in {listen}: not drained, as nobody could take its requests."
+    flags = _flags(listen, server)
+    if flags & _MAINTAINED:
+        raise CommandExecutionError(
+            f"{listen}/{server} is in maintenance: somebody else took it out of service"
+        )
+    up = [name for name in others if _serves(members[name])]
+    if len(up) < int(least) and (_serves(members[server]) or not flags & _DRAINED):
+        raise CommandExecutionError(
+            f"{listen}/{server} stays in service: {len(up)} of the others are up, {least} must be"
+        )
+    if not flags & _DRAINED:
+        _set(listen, server, "drain", True)
+    data, took = _watch(listen, server, float(wait), lambda found: not found["sessions"])
+    left = data["sessions"] if data and wait else 0
+    if left and force:
+        _ask(f"shutdown sessions server {listen}/{server}")
+        return f"{listen}/{server} is drained; {left} sessions were closed after {took:.0f} s."
+    if left:
+        raise CommandExecutionError(
+            f"{listen}/{server} is drained and still has {left} sessions after {took:.0f} s"
+        )
+    return f"{listen}/{server} is drained" + (
+        f", no session is left after {took:.0f} s." if wait else "."
+    )
 
 
-def ready(listen, server):
+def _serves(data):
+    return data["status"].startswith("UP") or data["status"] == "no check"
+
+
+def _await_check(listen, server, wait):
     """
-    Take a drained server into service again; returns its status, which its checks decide.
+    Wait until the last check of a drained server is of now: one that broke a moment ago looks well
+    until HAProxy asks it again, and would be given requests until then. One that is down already
+    gets none before its checks pass.
+    """
+    proxy = (__pillar__.get("haproxy") or {}).get("proxy") or {}
+    given = ((proxy.get("listen") or {}).get(listen) or {}).get("check") or {}
+    interval = float({**_CHECK, **(proxy.get("check") or {}), **given}["interval"])
+    well = time.monotonic()
 
-    Raises CommandExecutionError when HAProxy refuses.
+    def done(found):
+        nonlocal well
+        if found["status"] not in ("DRAIN", "no check"):
+            well = time.monotonic()
+        return found["status"].startswith("DOWN") or time.monotonic() - well > 1.5 * interval
+
+    _watch(listen, server, wait, done)
+
+
+def ready(listen, server, wait=0):
+    """
+    Take a drained server into service again and wait until its checks pass.
+
+    It gets no request before a check that was made after this call began has passed.
+
+    Returns a sentence. A listen or a server that this HAProxy does not have, an HAProxy that does
+    not run (it starts without drained servers), and a server that somebody else has put in
+    maintenance meanwhile are left as they are. Raises CommandExecutionError when HAProxy refuses,
+    and when the server is not up after ``wait`` seconds; it is no longer drained then.
 
     listen, server
         Names as :py:func:`servers` shows them.
+
+    wait
+        Seconds that its checks may take; 0 does not wait for them.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt 'ctl*' haproxy_admin.ready keystone ctl02
+        salt 'ctl*' haproxy_admin.ready keystone ctl02 wait=60
     """
-    return _set_state(listen, server, "ready", ("UP", "DOWN"))
+    _names(listen, server)
+    try:
+        known = server in servers(listen).get(listen, {})
+    except CommandExecutionError as error:
+        if isinstance(error.__cause__, FileNotFoundError | ConnectionRefusedError):
+            return f"HAProxy does not run on this host: {listen}/{server} is not drained in it."
+        raise
+    if not known:
+        return f"{listen}/{server} is not in this HAProxy: nothing to give back."
+    flags = _flags(listen, server)
+    if flags & _MAINTAINED:
+        return f"{listen}/{server} is in maintenance: left to who took it out of service."
+    begin = time.monotonic()
+    if flags & _DRAINED:
+        if wait:
+            _await_check(listen, server, float(wait))
+        _set(listen, server, "ready", False)
+    # "UP 1/3" fails its checks already
+    left = max(float(wait) - (time.monotonic() - begin), _LOOK if wait else 0)
+    data, _ = _watch(listen, server, left, lambda found: found["status"] in ("UP", "no check"))
+    took = time.monotonic() - begin
+    if wait and (data is None or data["status"] not in ("UP", "no check")):
+        told = f"{data['status']} ({data['check']})" if data else "gone"
+        raise CommandExecutionError(f"{listen}/{server} is {told}, not up, after {took:.0f} s")
+    return f"{listen}/{server} is in service" + (f", up after {took:.0f} s." if wait else ".")

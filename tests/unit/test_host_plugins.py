@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jinja2
@@ -99,18 +100,31 @@ def test_a_wrong_value_fails_in_a_container_too(
 
 STAT = """# pxname,svname,scur,status,bck,check_status,check_desc,last_chk,lastchg,type,addr,
 web,FRONTEND,1,OPEN,,,,,,0,,
-web,ctl01,2,{ctl01},0,L7OK,Layer7 check passed,,30,2,192.0.2.1:80,
-web,ctl02,0,DOWN,1,L4CON,Layer4 connection problem,refused,7,2,192.0.2.2:80,
+web,ctl01,{sessions},{ctl01},0,L7OK,Layer7 check passed,,30,2,192.0.2.1:80,
+web,ctl02,0,{ctl02},1,L4CON,Layer4 connection problem,refused,7,2,192.0.2.2:80,
 web,BACKEND,2,UP,0,,,,30,1,,
+alone,FRONTEND,1,OPEN,,,,,,0,,
+alone,ctl01,0,UP,0,L7OK,Layer7 check passed,,30,2,192.0.2.1:81,
 """
+STATE = """1
+# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight
+2 web 1 ctl01 192.0.2.1 2 {ctl01} 1
+2 web 2 ctl02 192.0.2.2 0 {ctl02} 1
+"""
+MAINTENANCE, DRAINED = 1, 8
 
 
 class HAProxy(threading.Thread):
-    """Answers on a unix socket as HAProxy does: one command, one answer, closed."""
+    """Answers on a unix socket as HAProxy does: one command, one answer, closed.
+
+    ``sessions`` are what ctl01 has at each look, ``checks`` its health; the last one stays.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__(daemon=True)
-        self.status, self.refusal, self.heard = "UP", "", list[str]()
+        self.flags = {"ctl01": 0, "ctl02": 0}
+        self.sessions, self.checks = [2], ["UP"]
+        self.other, self.refusal, self.heard = "DOWN", "", list[str]()
         self.deaf = False
         self.server = socket.socket(socket.AF_UNIX)
         self.server.bind(str(path))
@@ -127,14 +141,28 @@ class HAProxy(threading.Thread):
                 self.heard.append(command)
                 client.sendall(self.answer(command).encode())
 
+    @property
+    def commands(self) -> list[str]:
+        """What it was told to do, without the questions."""
+        return [command for command in self.heard if not command.startswith("show")]
+
     def answer(self, command: str) -> str:
         if command == "show stat":
-            return STAT.format(ctl01=self.status) + "\n"
+            status, left = (found.pop(0) if len(found) > 1 else found[0] for found in self.looks())
+            if self.flags["ctl01"] & DRAINED:
+                status = status.replace("UP", "DRAIN")
+            return STAT.format(ctl01=status, ctl02=self.other, sessions=left) + "\n"
+        if command == "show servers state web":
+            return STATE.format(**self.flags) + "\n"
         if command.startswith("set server"):
+            name, state = command.split("/")[1].split(" state ")
             if not self.refusal and not self.deaf:
-                self.status = "DRAIN" if command.endswith("drain") else "UP"
+                self.flags[name] = {"drain": DRAINED, "ready": 0}[state]
             return self.refusal + "\n"
         return "Name: HAProxy\nVersion: 2.6\n\n"
+
+    def looks(self) -> tuple[list[str], list[int]]:
+        return self.checks, self.sessions
 
 
 @pytest.fixture
@@ -183,16 +211,114 @@ def test_a_listen_that_is_not_served_is_told(haproxy: HAProxy) -> None:
     assert haproxy_admin.running() == {"ok": False, "sentence": "HAProxy does not serve mail"}
 
 
-def test_draining_is_read_back(haproxy: HAProxy) -> None:
-    assert haproxy_admin.drain("web", "ctl01") == "DRAIN"
-    assert haproxy_admin.ready("web", "ctl01") == "UP"
-    assert "set server web/ctl01 state drain" in haproxy.heard
-    haproxy.deaf = True
-    with pytest.raises(CommandExecutionError, match="web/ctl01 is UP, not drain"):
+@pytest.fixture
+def others_up(haproxy: HAProxy, monkeypatch: pytest.MonkeyPatch) -> HAProxy:
+    """An HAProxy whose other server is up; time passes only while it is waited for."""
+    haproxy.other = "UP"
+    passed = [0.0]
+
+    def sleep(seconds: float) -> None:
+        passed[0] += seconds
+
+    time = SimpleNamespace(monotonic=lambda: passed[0], sleep=sleep)
+    monkeypatch.setattr(haproxy_admin, "time", time)
+    return haproxy
+
+
+def test_draining_is_read_back(others_up: HAProxy) -> None:
+    assert haproxy_admin.drain("web", "ctl01") == "web/ctl01 is drained."
+    assert others_up.commands == ["set server web/ctl01 state drain"]
+    assert haproxy_admin.ready("web", "ctl01") == "web/ctl01 is in service."
+    others_up.deaf = True
+    with pytest.raises(CommandExecutionError, match="HAProxy says web/ctl01 is UP, not drain"):
         haproxy_admin.drain("web", "ctl01")
-    haproxy.refusal = "No such server."
-    with pytest.raises(CommandExecutionError, match="No such server"):
+    others_up.refusal = "No such server."
+    with pytest.raises(CommandExecutionError, match="refused to set web/ctl01: No such server"):
         haproxy_admin.drain("web", "ctl01")
+
+
+def test_draining_twice_is_draining_once(others_up: HAProxy) -> None:
+    for _ in range(2):
+        haproxy_admin.drain("web", "ctl01")
+    assert others_up.commands == ["set server web/ctl01 state drain"]
+    for _ in range(2):
+        haproxy_admin.ready("web", "ctl01")
+    assert others_up.commands[1:] == ["set server web/ctl01 state ready"]
+
+
+def test_a_drained_server_is_waited_for_until_its_sessions_end(others_up: HAProxy) -> None:
+    others_up.sessions = [2, 2, 1, 0]
+    told = haproxy_admin.drain("web", "ctl01", wait=60)
+    assert told == "web/ctl01 is drained, no session is left after 1 s."
+    assert others_up.sessions == [0]
+
+
+def test_sessions_that_do_not_end_in_time_are_told(others_up: HAProxy) -> None:
+    with pytest.raises(CommandExecutionError, match="drained and still has 2 sessions after 9 s"):
+        haproxy_admin.drain("web", "ctl01", wait=9)
+    assert others_up.flags["ctl01"] == DRAINED
+    assert "2 sessions were closed" in haproxy_admin.drain("web", "ctl01", wait=9, force=True)
+    assert others_up.commands[-1] == "shutdown sessions server web/ctl01"
+
+
+def test_the_last_server_that_is_up_is_not_drained(haproxy: HAProxy) -> None:
+    with pytest.raises(CommandExecutionError, match="stays in service: 0 of the others are up"):
+        haproxy_admin.drain("web", "ctl01")
+    haproxy_admin.drain("web", "ctl01", least=0)
+    assert haproxy.commands == ["set server web/ctl01 state drain"]
+
+
+@pytest.mark.usefixtures("haproxy")
+@pytest.mark.parametrize(
+    ("listen", "server", "told"),
+    [
+        ("mail", "ctl01", "mail/ctl01 is not in this HAProxy: nothing to drain."),
+        ("web", "ctl09", "web/ctl09 is not in this HAProxy: nothing to drain."),
+        ("alone", "ctl01", "not drained, as nobody could take its requests."),
+    ],
+)
+def test_there_may_be_nothing_to_drain(listen: str, server: str, told: str) -> None:
+    assert haproxy_admin.drain(listen, server).endswith(told)
+
+
+def test_what_an_administrator_took_out_is_left_alone(others_up: HAProxy) -> None:
+    others_up.flags["ctl01"] = MAINTENANCE
+    with pytest.raises(CommandExecutionError, match="is in maintenance: somebody else"):
+        haproxy_admin.drain("web", "ctl01")
+    others_up.flags["ctl01"] = MAINTENANCE | DRAINED
+    assert "left to who took it out" in haproxy_admin.ready("web", "ctl01", wait=60)
+    assert others_up.commands == []
+
+
+def test_ready_waits_until_the_checks_pass(others_up: HAProxy) -> None:
+    others_up.flags["ctl01"] = DRAINED
+    others_up.checks = ["UP", "DOWN", "DOWN 1/2", "UP"]
+    told = haproxy_admin.ready("web", "ctl01", wait=60)
+    assert told.startswith("web/ctl01 is in service, up after ")
+    assert others_up.checks == ["UP"]
+
+
+def test_a_server_that_broke_a_moment_ago_is_not_given_requests(others_up: HAProxy) -> None:
+    """HAProxy still believes it to be well at the first look."""
+    haproxy_admin.__pillar__["haproxy"]["proxy"]["listen"]["web"]["check"] = {"interval": 4}
+    others_up.flags["ctl01"] = DRAINED
+    others_up.checks = ["UP"] * 8 + ["UP 2/3", "UP 1/3", "DOWN"]
+    with pytest.raises(CommandExecutionError, match=r"web/ctl01 is DOWN .*, not up, after 60 s"):
+        haproxy_admin.ready("web", "ctl01", wait=60)
+    # still drained when it went down, so that no request met it
+    assert others_up.commands == ["set server web/ctl01 state ready"]
+    before = others_up.heard[: others_up.heard.index("set server web/ctl01 state ready")]
+    assert before.count("show stat") > 10
+
+
+def test_an_haproxy_that_does_not_run_has_nothing_to_give_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pillar = {"haproxy": {"proxy": {"socket": str(tmp_path / "none")}}}
+    monkeypatch.setattr(haproxy_admin, "__pillar__", pillar, raising=False)
+    assert "does not run on this host" in haproxy_admin.ready("web", "ctl01", wait=60)
+    with pytest.raises(CommandExecutionError, match="does not answer on"):
+        haproxy_admin.drain("web", "ctl01", wait=60)
 
 
 def test_a_name_cannot_carry_a_command(haproxy: HAProxy) -> None:
