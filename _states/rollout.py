@@ -1,6 +1,6 @@
 """
-Stages of a deployment as states of an orchestration
-====================================================
+Stages of a deployment and phases of a rollout as states of an orchestration
+============================================================================
 
 For ``salt-run state.orch``: each state calls a runner function on the master, also in test mode
 (Salt's own ``salt.runner`` state does nothing then), and shows its answer as a state's.
@@ -86,3 +86,74 @@ def recovered(name, cluster=None):
         Name of the cluster; default ``saltern:cluster`` of the master
     """
     return _called(name, name, cluster=cluster)
+
+
+def begun(name, cluster=None, plan=None, approved_by=None, reason=None, options=None):
+    """
+    Begin a rollout, or find the one of the same plan that is under way; see ``rollout.begin``.
+
+    name
+        Workflow to plan and apply at once (``change``, ``reboot`` …); looked at without ``plan``
+    cluster
+        Name of the cluster; default ``saltern:cluster`` of the master
+    plan
+        Hash of a stored plan
+    approved_by
+        Who approved it, for the history
+    reason
+        Why, for the history
+    options
+        Of the plan, as in ``rollout.plan``: ``revision``, ``nodes``, ``canary`` …
+
+    In test mode the plan is made and shown; the result is None when it has anything to do.
+    """
+    given = {} if plan else {"workflow": name, **(options or {})}
+    return _called(
+        name,
+        "rollout.begin",
+        cluster=cluster,
+        plan=plan,
+        approved_by=approved_by,
+        reason=reason,
+        **given,
+    )
+
+
+def phase(name, cluster=None, plan=None):
+    """
+    Carry the rollout of the cluster on to the end of one phase; see ``rollout.phase``.
+
+    name
+        Name of the phase
+    cluster
+        Name of the cluster; default ``saltern:cluster`` of the master
+    plan
+        Hash of its plan; default the only rollout under way
+
+    The comment counts the changes of each host; ``changes`` names the changed states by host.
+    """
+    return _called(name, "rollout.phase", name=name, cluster=cluster, plan=plan)
+
+
+def undone(name, accept_loss=None, approved_by=None, reason=None):
+    """
+    Take a rollout back; see ``rollout.rollback``.
+
+    name
+        Id of the rollout
+    accept_loss
+        Also past the point of no return
+    approved_by
+        Who approved it, for the history
+    reason
+        Why, for the history
+    """
+    return _called(
+        name,
+        "rollout.rollback",
+        rollout=name,
+        accept_loss=accept_loss,
+        approved_by=approved_by,
+        reason=reason,
+        data=True if __opts__.get("test") else None,
+    )

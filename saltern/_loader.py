@@ -14,6 +14,7 @@ PLUGIN_PACKAGES = {
     "modules": "saltern.modules",
     "states": "saltern.states",
     "runners": "saltern.runners",
+    "engines": "saltern.engines",
     "pillar": "saltern.pillar",
     "tops": "saltern.tops",
     "grains": "saltern.grains",

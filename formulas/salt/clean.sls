@@ -14,6 +14,7 @@ salt-clean-files:
       - /etc/salt/master.d/10-saltern-fileserver.conf
       - /etc/salt/master.d/20-saltern-model.conf
       - /etc/salt/master.d/30-saltern-api.conf
+      - /etc/salt/master.d/40-saltern-rollouts.conf
       - /etc/salt/master.d/90-site.conf
       - /etc/salt/master.d/91-api-site.conf
       - /etc/systemd/system/salt-api.service

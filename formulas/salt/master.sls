@@ -153,7 +153,8 @@ salt-master-fileserver-{{ kind }}:
     - require:
       - file: salt-master-directories
 {%- endfor %}
-{%- set fragments = ["05-saltern-master", "10-saltern-fileserver", "20-saltern-model"] %}
+{%- set fragments = [
+      "05-saltern-master", "10-saltern-fileserver", "20-saltern-model", "40-saltern-rollouts"] %}
 {%- for fragment in fragments %}
 
 salt-master-config-{{ fragment }}:

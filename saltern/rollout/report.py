@@ -104,8 +104,8 @@ def build(state: RolloutState, about: About, extras: Extras | None = None) -> di
         "by": about.by,
         "approved_by": about.approved_by,
         "why": about.reason,
-        "begun": _iso(about.begun),
-        "ended": _iso(about.ended),
+        "begun": moment(about.begun),
+        "ended": moment(about.ended),
         "seconds": round(about.ended - about.begun, 1) if about.ended else None,
         "steps": {
             "done": sum(r.phase == OK for r in state.records.values()),
@@ -122,8 +122,8 @@ def build(state: RolloutState, about: About, extras: Extras | None = None) -> di
                 "id": lease.id,
                 "node": lease.node,
                 "what": lease.what,
-                "taken": _iso(lease.taken),
-                "released": _iso(lease.released),
+                "taken": moment(lease.taken),
+                "released": moment(lease.released),
             }
             for lease in state.leases
         ],
@@ -167,8 +167,8 @@ def _stage(stage: Stage, state: RolloutState) -> dict[str, Any]:
         "state": _joined([item["state"] for item in steps], state.state),
         "done": sum(item["state"] == "done" for item in steps),
         "all": len(steps),
-        "begun": _iso(begun),
-        "ended": _iso(ended),
+        "begun": moment(begun),
+        "ended": moment(ended),
         "seconds": round(ended - begun, 1) if times else None,
         "predicted_minutes": stage.minutes,
         "waves": waves,
@@ -189,7 +189,7 @@ def _step(step: Step, record: StepRecord | None) -> dict[str, Any]:
     return found | {
         "state": _STEP.get(record.phase, record.phase),
         "attempt": record.attempt,
-        "begun": _iso(record.begun),
+        "begun": moment(record.begun),
         "seconds": seconds,
         "jids": list(record.jids),
         "sentence": record.sentence,
@@ -231,8 +231,11 @@ def _unexpected(state: RolloutState) -> dict[str, list[str]]:
     return {node: names for node, names in sorted(found.items()) if names}
 
 
-def _iso(at: float | None) -> str:
-    """A time as text, UTC; empty for none."""
+def moment(at: float | None) -> str:
+    """Return a time as text, UTC; empty for none.
+
+    :param at: seconds since the epoch
+    """
     if not at:
         return ""
     return datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%d %H:%M:%SZ")
@@ -252,6 +255,45 @@ def span(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def passed(state: RolloutState, phase: str) -> bool:
+    """Whether every step up to the end of a phase was done.
+
+    :param phase: name of a phase; empty, or one that the plan does not have, is never passed
+    """
+    found = [n for n, stage in enumerate(state.plan.stages) if phase and stage.phase == phase]
+    if not found:
+        return False
+    return all(
+        step.id in state.records and state.records[step.id].phase != INTENT
+        for stage in state.plan.stages[: found[-1] + 1]
+        for wave in stage.waves
+        for step in wave.steps
+    )
+
+
+def news(before: RolloutState | None, after: RolloutState) -> list[str]:
+    """Say what happened between two looks at a rollout, one line each.
+
+    :param before: None for the first look: only what is under way is told then
+    """
+    lines = []
+    for _, _, step in after.plan.steps():
+        record = after.records.get(step.id)
+        old = before.records.get(step.id) if before else None
+        if record is None or record == old or (before is None and record.phase != INTENT):
+            continue
+        if record.phase == INTENT:
+            lines.append(f"{step.title}")
+            continue
+        took = span(record.ended - record.begun) if record.ended is not None else ""
+        lines.append(f"{step.title}: {_STEP.get(record.phase, record.phase)} after {took}")
+        lines += [f"  {r.sentence}" for _, r in sorted(record.results.items()) if not r.ok]
+        lines += [f"  {record.sentence}"] if record.sentence else []
+    if before and after.state != before.state:
+        lines.append(f"rollout {after.id} is {after.state}. {after.reason}".strip())
+    return lines
 
 
 # -- in one sentence -----------------------------------------------------------------------------
@@ -303,6 +345,29 @@ def _many(count: int, word: str) -> str:
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
+def phase(data: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Say what one phase of a rollout did: ``comment`` and ``changes``.
+
+    :param data: see :func:`build`
+    :param name: of the phase
+    """
+    stages = [stage for stage in data["stages"] if stage["phase"] == name]
+    changes: dict[str, list[str]] = {}
+    for stage in stages:
+        for wave in stage["waves"]:
+            for step in wave["steps"]:
+                for node, names in step.get("changed", {}).items():
+                    changes.setdefault(node, []).extend(names)
+    waves = sum(len(stage["waves"]) for stage in stages)
+    steps = sum(stage["all"] for stage in stages)
+    hosts = ", ".join(f"{n.split('.')[0]} {len(c)}" for n, c in sorted(changes.items()))
+    total = sum(len(names) for names in changes.values())
+    took = sum(stage["seconds"] or 0 for stage in stages)
+    told = f"Phase {name}: {_many(steps, 'step')} in {_many(waves, 'wave')}"
+    told += f"; {_many(total, 'state')} changed ({hosts})" if total else "; nothing changed"
+    return {"comment": f"{told}; it took {span(took)}.", "changes": dict(sorted(changes.items()))}
+
+
 # -- for people ----------------------------------------------------------------------------------
 
 
@@ -338,6 +403,23 @@ def status_text(data: Mapping[str, Any]) -> str:
     if following:
         lines += ["", following]
     return "\n".join(lines)
+
+
+def history_text(rollouts: Sequence[Mapping[str, Any]]) -> str:
+    """List rollouts as a table.
+
+    :param rollouts: ``id``, ``cluster``, ``workflow``, ``state``, ``begun``, ``took``, ``by``,
+        ``why`` and ``reason`` of each
+    """
+    if not rollouts:
+        return "There is no such rollout."
+    head = ("ROLLOUT", "CLUSTER", "WORKFLOW", "STATE", "BEGUN", "TIME", "BY", "WHY")
+    names = ("id", "cluster", "workflow", "state", "begun", "took", "by")
+    rows = [
+        (*(str(item[name]) for name in names), str(item["reason"] or item["why"]))
+        for item in rollouts
+    ]
+    return table([head, *rows])
 
 
 # -- documents -----------------------------------------------------------------------------------

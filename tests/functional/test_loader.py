@@ -23,6 +23,9 @@ LOADERS: dict[str, Callable[[Opts], Any]] = {
         opts, salt.loader.minion_mods(opts), {}, salt.loader.serializers(opts)
     ),
     "_runners": salt.loader.runner,
+    "_engines": lambda opts: salt.loader.engines(
+        {**opts, "__role": "master"}, salt.loader.minion_mods(opts), salt.loader.runner(opts), {}
+    ),
     "_pillar": lambda opts: salt.loader.pillars(opts, salt.loader.minion_mods(opts)),
     "_tops": salt.loader.tops,
 }

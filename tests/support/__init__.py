@@ -15,6 +15,7 @@ PLUGIN_DIRS = {
     "_modules": "modules",
     "_states": "states",
     "_runners": "runners",
+    "_engines": "engines",
     "_pillar": "pillar",
     "_tops": "tops",
     "_grains": "grains",

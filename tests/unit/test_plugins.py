@@ -58,12 +58,12 @@ def test_a_function_an_operator_calls_has_an_example(node: ast.FunctionDef) -> N
     assert "CLI Example:" in docstring
 
 
-@pytest.mark.parametrize("node", documented(("_states", "_pillar", "_tops", "_grains")))
+@pytest.mark.parametrize("node", documented(("_states", "_engines", "_pillar", "_tops", "_grains")))
 def test_other_plugin_functions_have_a_docstring(node: ast.FunctionDef) -> None:
     assert ast.get_docstring(node)
 
 
-@pytest.mark.parametrize("node", documented(("_runners", "_modules", "_states")))
+@pytest.mark.parametrize("node", documented(("_runners", "_engines", "_modules", "_states")))
 def test_a_docstring_names_every_parameter(node: ast.FunctionDef) -> None:
     docstring = ast.get_docstring(node) or ""
     names = [a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]

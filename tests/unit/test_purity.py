@@ -37,8 +37,8 @@ done = 0
 failed = []
 for found in pkgutil.walk_packages(saltern.__path__, "saltern."):
     # mapped directories (saltern.modules ...) are Salt's, not the library's
-    if found.name.split(".")[1] in {"adapters", "modules", "states", "runners", "pillar", "tops",
-                                    "grains", "tree"}:
+    if found.name.split(".")[1] in {"adapters", "modules", "states", "runners", "engines", "pillar",
+                                    "tops", "grains", "tree"}:
         continue
     try:
         importlib.import_module(found.name)

@@ -1,0 +1,1 @@
+"""Salt engines: what the master runs beside its daemons."""

@@ -1,0 +1,173 @@
+"""What a plan is made from on a master: nodes at two revisions, who is there, what is served."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import salt.fileserver
+
+from saltern.adapters.master import Site
+from saltern.adapters.modelcompare import touched
+from saltern.adapters.modelsite import ModelSite
+from saltern.digest import sha256_of
+from saltern.model.cluster import CompiledNode
+from saltern.model.store import Revision
+from saltern.rollout import facts
+from saltern.rollout.facts import Observed
+from saltern.rollout.load import RevisionSource
+from saltern.rollout.ports import Bus, JobBus
+
+#: Seconds a minion has to say that it is there.
+PRESENCE = 15.0
+#: In place of the hash of an artifact that is not there.
+_MISSING = "missing"
+
+
+class FleetBus(Bus, JobBus, Protocol):
+    """A bus that can do both, as :class:`~saltern.adapters.salt_bus.SaltBus`."""
+
+
+class Observer:
+    """Looks at one cluster.
+
+    :param model: the master's model
+    :param bus: where nodes are asked
+    :param opts: the master's options
+    """
+
+    def __init__(self, model: ModelSite, bus: FleetBus, opts: Mapping[str, Any]) -> None:
+        self.model = model
+        self.site: Site = model.site
+        self.bus = bus
+        self.opts = opts
+
+    # -- what is served ------------------------------------------------------------------
+
+    def pins(self) -> dict[str, str]:
+        """Return node to revision of the cluster's pinned nodes."""
+        return {pin.node: pin.revision for pin in self.model.journal.pins(self.site.cluster)}
+
+    def deployed(self) -> str:
+        """Return the deployed revision of the cluster; empty for none."""
+        cluster = self.site.cluster
+        return self.model.journal.deployed(cluster).get(cluster, "")
+
+    def served(self) -> dict[str, CompiledNode]:
+        """Return the cluster's nodes, each as it is at the revision that it is served now.
+
+        :raises ModelError: such a revision cannot be read
+        """
+        deployed, pins = self.deployed(), self.pins()
+        if not deployed:
+            return {}
+        base = self.open(deployed)
+        found = RevisionSource(base).nodes(self.site.cluster)
+        opened = {deployed: base}
+        for node, revision in pins.items():
+            if revision not in opened:
+                opened[revision] = self.open(revision)
+            if node in opened[revision].nodes():
+                found[node] = opened[revision].node(node)
+        return found
+
+    def open(self, revision: str) -> Revision:
+        """Open a revision by its full id; one that left the store is compiled again."""
+        return self.model.find(revision)
+
+    # -- who is there, and well ----------------------------------------------------------
+
+    def presence(self, nodes: Iterable[str]) -> Observed:
+        """Ask nodes whether they are there.
+
+        :raises BusError: the master cannot publish
+        """
+        return facts.presence(self.bus.present(sorted({*nodes}), PRESENCE))
+
+    def health(
+        self, seen: Observed, nodes: Mapping[str, CompiledNode], asked: Iterable[str]
+    ) -> Observed:
+        """Ask nodes that are there whether their roles work.
+
+        :param seen: who is there
+        :param nodes: as they are served now
+        :param asked: whom to ask
+        :raises BusError: the master cannot publish
+        """
+        questions = facts.questions(nodes, {*asked} & {*seen.present})
+        answers = self.bus.call_all([question.call for question in questions])
+        return facts.observe(
+            seen,
+            questions,
+            [found[q.node] for q, found in zip(questions, answers, strict=True)],
+        )
+
+    # -- what changes --------------------------------------------------------------------
+
+    def touched(
+        self, target: Revision, nodes: Sequence[str]
+    ) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+        """Say what moving nodes from what they are served to a revision touches.
+
+        :param target: where to
+        :param nodes: minion ids
+        :returns: node to (roles, restarts); nodes that are touched in nothing are left out
+        :raises SalternError: a revision cannot be read or rendered
+        """
+        deployed, pins = self.deployed(), self.pins()
+        compiled = RevisionSource(target).nodes(self.site.cluster)
+        groups: dict[str, list[str]] = {}
+        for node in nodes:
+            groups.setdefault(pins.get(node, deployed), []).append(node)
+        found = {}
+        for before, members in sorted(groups.items()):
+            if before != target.id:
+                impact = touched(self.site, before, target.id, members)
+                found.update(facts.touched_roles(impact, compiled))
+        return {node: found[node] for node in sorted(found)}
+
+    # -- fingerprints --------------------------------------------------------------------
+
+    def artifacts(self, nodes: Mapping[str, CompiledNode]) -> str:
+        """Return a fingerprint of the artifact files that some nodes name."""
+        top = self.site.artifacts
+        return facts.fingerprint((name, _digest(top / name)) for name in facts.artifacts(nodes))
+
+    def formulas(self) -> str:
+        """Return a fingerprint of all files that the master serves to minions."""
+        roots = (self.opts.get("file_roots") or {}).get("base") or []
+        parts = [
+            (f"{number}/{path.relative_to(top)}", _digest(path))
+            for number, top in enumerate(map(Path, roots))
+            for path in _files(top)
+        ]
+        backends = self.opts.get("fileserver_backend") or []
+        if {*backends} - {"roots"}:
+            server = salt.fileserver.Fileserver(dict(self.opts))
+            for name in server.file_list({"saltenv": "base"}):
+                found = server.file_hash({"saltenv": "base", "path": name})
+                parts.append((name, str(found.get("hsum", "")) if found else _MISSING))
+        return facts.fingerprint(parts)
+
+
+def _files(top: Path) -> Iterator[Path]:
+    """Every file below a directory, links followed once; what Python leaves behind is none."""
+    seen = set()
+    for folder, below, names in os.walk(top, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            below.clear()
+            continue
+        seen.add(real)
+        below[:] = [name for name in below if name not in ("__pycache__", ".git")]
+        for name in names:
+            yield Path(folder, name)
+
+
+def _digest(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError:
+        return _MISSING

@@ -1,0 +1,727 @@
+"""Plan, apply, follow and undo rollouts on one master: planner, engine, journal and bus joined."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from saltern.adapters import processes
+from saltern.adapters.master import MasterEvents, Site, WallClock
+from saltern.adapters.modelsite import ModelSite, pillar_settings
+from saltern.adapters.observing import FleetBus, Observer
+from saltern.adapters.rollout_tables import Rollout
+from saltern.adapters.rollouts import Rollouts
+from saltern.adapters.salt_bus import SaltBus
+from saltern.errors import LockedError, PlanError, RolloutError
+from saltern.model.store import Revision
+from saltern.plan.basis import Facts, moved
+from saltern.plan.make import Touched, make
+from saltern.plan.request import STAY, Request
+from saltern.plan.show import show
+from saltern.plan.types import Plan
+from saltern.plan.undo import losses, undo
+from saltern.rollout import facts, report
+from saltern.rollout.engine import PHASES, Engine
+from saltern.rollout.load import RevisionSource
+from saltern.rollout.outcome import Outcome, Runners
+from saltern.rollout.ports import (
+    DONE,
+    FAILED,
+    OVER,
+    PAUSED,
+    PLANNED,
+    RUNNING,
+    UNDONE,
+    Clock,
+    Events,
+    RolloutState,
+    Wishes,
+)
+from saltern.rollout.preflight import check_artifacts
+from saltern.rollout.probes import ProbeWatch, summaries
+
+#: A rollout that is not over.
+_UNDER_WAY = (PLANNED, RUNNING, PAUSED, FAILED)
+#: Seconds between two looks at a rollout that somebody else carries out.
+LOOK = 2.0
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan that is stored.
+
+    :param hash: by which it is applied
+    :param table: it, for people
+    """
+
+    hash: str
+    plan: Plan
+    table: str
+
+    @property
+    def text(self) -> str:
+        """It for people, with its whole hash."""
+        return f"{self.table.rstrip()}\nIts whole hash is {self.hash}"
+
+
+@dataclass
+class Rolling:
+    """The rollouts of one cluster.
+
+    :param site: the master's settings, with the name of the cluster
+    :param opts: the master's options
+    :param model: the master's model
+    :param rollouts: their journal
+    :param bus: where functions are called
+    :param events: where progress is told
+    :param clock: seconds since the epoch
+    :param runners: calls a runner function of the master
+    :param by: who asks
+    """
+
+    site: Site
+    opts: Mapping[str, Any]
+    model: ModelSite
+    rollouts: Rollouts
+    bus: FleetBus
+    events: Events
+    clock: Clock
+    runners: Runners
+    by: str
+
+    @classmethod
+    def of(
+        cls,
+        opts: Mapping[str, Any],
+        cluster: str | None,
+        runners: Runners,
+        by: str,
+        *,
+        quiet: bool = False,
+    ) -> Rolling:
+        """Join what a master has.
+
+        :param opts: ``__opts__`` of a runner or an engine
+        :param cluster: the cluster that a command names, if it does
+        :param quiet: no lines on standard error
+        :raises PreflightError: no cluster is named, or the master keeps no revisions
+        """
+        site = Site.of(opts, cluster, any_cluster=True)
+        model = ModelSite(site)
+        return cls(
+            site=site,
+            opts=opts,
+            model=model,
+            rollouts=Rollouts(model.journal, model.find),
+            bus=SaltBus(opts),
+            events=MasterEvents(opts, quiet=quiet),
+            clock=WallClock(),
+            runners=runners,
+            by=by,
+        )
+
+    def at(self, cluster: str) -> Rolling:
+        """Return the same for another cluster."""
+        if cluster == self.site.cluster:
+            return self
+        site = replace(self.site, cluster=cluster)
+        return replace(self, site=site, model=ModelSite(site))
+
+    @property
+    def observer(self) -> Observer:
+        """Who looks at the cluster."""
+        return Observer(self.model, self.bus, self.opts)
+
+    # -- plan ----------------------------------------------------------------------------
+
+    def plan(self, request: Request, ref: str | None = None) -> Planned:
+        """Make a plan from what is now, and store it.
+
+        :param request: what is wanted
+        :param ref: git ref that nodes are moved to; default ``saltern:revision``. Workflows that
+            move nothing take the deployed revision
+        :raises PlanError: it cannot be made
+        :raises SalternError: model, journal or bus do not do their part
+        """
+        me = self.at(request.cluster)
+        ref, target = me._target(request, ref)
+        plan = me._made(request, target)
+        if ref:
+            plan = replace(plan, limits={**plan.limits, "revision": ref})
+        return self._stored(plan)
+
+    def _target(self, request: Request, ref: str | None) -> tuple[str, Revision]:
+        """The name and the revision that nodes are moved to; refused when it is not sound."""
+        observer = self.observer
+        if request.workflow in STAY:
+            if ref:
+                raise PlanError(f"{request.workflow} moves no revision", cure="Leave out revision=")
+            deployed = observer.deployed()
+            if not deployed:
+                raise PlanError(f"cluster {request.cluster} has no deployed revision")
+            return "", observer.open(deployed)
+        ref = str(ref or self.site.revision)
+        self._say(f"checking revision {ref}")
+        revision, findings = self.model.check(ref, pillar_settings(self.opts), self.by)
+        if revision is None or findings:
+            raise PlanError(
+                f"revision {ref} is not fit: {' '.join(findings)}",
+                cure="Mend the model, or name another revision",
+            )
+        return ref, revision
+
+    def _made(self, request: Request, target: Revision) -> Plan:
+        observer, cluster = self.observer, request.cluster
+        source = RevisionSource(target)
+        wanted, current = source.nodes(cluster), observer.served()
+        touched: dict[str, Touched] = {}
+        if request.workflow not in (*STAY, "deploy") and current:
+            self._say("rendering what the change touches")
+            both = sorted({*wanted} & {*current})
+            touched = {
+                node: Touched(roles, restarts)
+                for node, (roles, restarts) in observer.touched(target, both).items()
+            }
+        everyone = sorted({*wanted, *current})
+        self._say(f"asking {len(everyone)} nodes how they are")
+        seen = observer.presence(everyone)
+        if request.workflow != "deploy":
+            chosen = {*touched} | {*request.nodes} if touched else {*everyone}
+            seen = observer.health(seen, current, facts.peers(current, chosen))
+        found = Facts(
+            revision=target.id,
+            deployed=observer.deployed(),
+            pins=observer.pins(),
+            present=seen.present,
+            absent=seen.absent,
+            down=seen.down,
+            artifacts=observer.artifacts(wanted),
+            formulas=observer.formulas(),
+        )
+        try:
+            plan = make(
+                request,
+                wanted,
+                current,
+                found,
+                touched,
+                source.roles(),
+                self.rollouts.durations(cluster, request.workflow),
+            )
+        except PlanError as err:
+            raise _with_reasons(err, seen) from None
+        here = {node: wanted[node] for node in plan.nodes if node in wanted}
+        missing = check_artifacts(here, self.site.artifacts)
+        if missing and request.workflow not in STAY:
+            raise PlanError(" ".join(missing).rstrip("."), cure="Build them, or copy them there")
+        return plan
+
+    def moved(self, plan: Plan) -> list[str]:
+        """Say what moved since a plan was made, one sentence each.
+
+        :raises SalternError: model, journal or bus do not do their part
+        """
+        me, then = self.at(plan.cluster), plan.basis
+        now = me._now(then.revision, {*then.present, *then.absent})
+        ref = str(plan.limits.get("revision") or "")
+        return moved(then, replace(now, revision=me.model.repo.resolve(ref)) if ref else now)
+
+    def _now(self, revision: str, nodes: Iterable[str]) -> Facts:
+        """What a plan for a revision is held against: all of the facts but who is well."""
+        observer = self.observer
+        wanted = (
+            RevisionSource(observer.open(revision)).nodes(self.site.cluster) if revision else {}
+        )
+        seen = observer.presence(nodes)
+        return Facts(
+            revision=revision,
+            deployed=observer.deployed(),
+            pins=observer.pins(),
+            present=seen.present,
+            absent=seen.absent,
+            artifacts=observer.artifacts(wanted),
+            formulas=observer.formulas(),
+        )
+
+    # -- apply ---------------------------------------------------------------------------
+
+    def begin(self, name: str, approved_by: str = "", reason: str = "") -> str:
+        """Begin a rollout of a stored plan that still fits; return its id.
+
+        :param name: hash of the plan, or its first digits
+        :param approved_by: who approved it
+        :param reason: why, for the history
+        :raises PlanError: there is no such plan, or what it was made from has moved
+        :raises LockedError: another rollout works on the same nodes
+        """
+        plan = self.rollouts.plan(name)
+        self._say(f"holding plan {plan.hash[:12]} against what is now")
+        reasons = self.moved(plan)
+        if reasons:
+            raise PlanError(
+                f"plan {plan.hash[:12]} no longer fits: {' '.join(reasons)}",
+                cure=f"Plan again: `{replan(plan)}`",
+            )
+        return self.rollouts.begin(plan, self.by, approved_by, reason, owner=processes.me())
+
+    def started(
+        self, name: str, approved_by: str = "", reason: str = "", *, test: bool = False
+    ) -> dict[str, Any]:
+        """Begin a rollout of a stored plan, or find the one of it that is under way.
+
+        :param name: hash of the plan, or its first digits
+        :param test: only say that it would be
+        :returns: a runner's answer with the id
+        :raises SalternError: as :meth:`begin`
+        """
+        planned = self.stored(name)
+        short = planned.hash[:12]
+        if test:
+            comment = f"Plan {short} would be applied:\n{planned.table}"
+            changes = {"plan": planned.hash} if planned.plan.stages else {}
+            result = None if changes else True
+            return {"result": result, "comment": comment, "changes": changes, "retcode": 0}
+        for found in self.rollouts.list(planned.plan.cluster, _UNDER_WAY):
+            if found.plan == planned.hash:
+                if found.state == PAUSED:
+                    self.rollouts.wish(found.id, pause=False)
+                told = f"Rollout {found.id} of plan {short} is {found.state} and is gone on with."
+                return self._asked(found.id, told) | {"plan": planned.hash}
+        begun = self.begin(planned.hash, approved_by, reason)
+        # who does its steps comes later
+        self.rollouts.release_claim(begun, processes.me())
+        told = f"Rollout {begun} of plan {short} is begun.\n{planned.table}"
+        what: dict[str, Any] = {"plan": planned.hash, "changes": {"rollout": begun}}
+        return self._asked(begun, told) | what
+
+    def phase(self, name: str, rollout: str | None, show: Callable[[str], None]) -> dict[str, Any]:
+        """Carry a rollout on to the end of one phase, or watch the one who does.
+
+        :param name: of the phase; the last one of the plan ends the rollout
+        :param rollout: id, or hash of its plan; None for the only one under way
+        :param show: takes a line for what another process does
+        :returns: a runner's answer about this phase
+        :raises RolloutError: there is no such rollout
+        """
+        _check_phase(name)
+        found = self.rollouts.get(self.latest(rollout))
+        state = self.rollouts.load(found.id)
+        if not any(stage.phase == name for stage in state.plan.stages):
+            return self._asked(found.id, f"Phase {name}: nothing to do.")
+        last = state.plan.stages[-1].phase == name
+        if not report.passed(state, name) or (last and state.state != DONE):
+            if state.state == FAILED:
+                return self.told(found.id)
+            try:
+                self.run(found.id, "" if last else name)
+            except LockedError:
+                self.follow(found.id, show, "" if last else name)
+        told = self.told(found.id)
+        about = report.phase(self.report(found.id), name)
+        if told["retcode"]:
+            return told | {"changes": about["changes"]}
+        return told | about
+
+    def foretold(self, name: str, plan: str | None) -> dict[str, Any]:
+        """Say what a phase of a plan would do.
+
+        :param name: of the phase
+        :param plan: its hash; None for the latest one of the cluster
+        """
+        _check_phase(name)
+        if not plan:
+            stored = self.rollouts.plans(self.site.cluster or None, 1)
+            if not stored:
+                raise PlanError("no plan is stored", cure="Make one with `salt-run rollout.plan`")
+            plan = stored[0].hash
+        waves = [
+            f"{stage.title}: {wave.name}: {step.title}"
+            for stage, wave, step in self.rollouts.plan(plan).steps()
+            if stage.phase == name
+        ]
+        if not waves:
+            return {"result": True, "comment": f"Phase {name}: nothing to do.", "changes": {}}
+        comment = f"Phase {name} would do {len(waves)} steps."
+        return {"result": None, "comment": comment, "changes": {"steps": waves}, "retcode": 0}
+
+    def run(self, rollout: str, until: str = "") -> dict[str, Any]:
+        """Carry a rollout on until it ends, or a phase does.
+
+        :param rollout: its id
+        :param until: name of the phase to stop after, empty for all of it
+        :returns: how it stands, see :meth:`told`
+        :raises LockedError: another process carries it out
+        """
+        state = self.rollouts.load(rollout)
+        with _patient(self._say) as asked:
+            journal = _Attended(self.rollouts, asked)
+            outcome = self._engine(state, journal).run(rollout, until)
+        plan = state.plan
+        if outcome.state == DONE and plan.undoes and not plan.limits.get("only"):
+            self.rollouts.move(plan.undoes, UNDONE, self.clock.now(), f"by rollout {rollout}")
+        told = self.told(rollout, outcome)
+        if outcome.undo_wave:
+            told = self._undo_wave(rollout, outcome, told)
+        return told
+
+    def _engine(self, state: RolloutState, journal: Rollouts) -> Engine:
+        probes = state.plan.probes
+        watch = _Watch(ProbeWatch(self.bus, journal, self.clock, state.id, probes))
+        me = processes.me()
+        return Engine(
+            self.bus, journal, self.clock, self.events, self.runners, watch if probes else None, me
+        )
+
+    def told(self, rollout: str, outcome: Outcome | None = None) -> dict[str, Any]:
+        """Say how it stands with a rollout, as a runner's answer.
+
+        :param outcome: of the run that just ended
+        """
+        data = self.report(rollout)
+        code = (outcome or Outcome(data["state"])).exit_code
+        sentence = report.sentence(data)
+        for lease in outcome.leases if outcome else ():
+            sentence += f" Still out of service: {lease.what.rstrip('.')}."
+        if code:
+            sentence = " ".join([sentence, report.next_step(data["state"], rollout)]).strip()
+        kept = ("rollout", "state", "plan", "changes", "failures", "probes", "seconds")
+        answer: dict[str, Any] = {"result": code == 0, "comment": sentence, "retcode": code}
+        return answer | {name: data[name] for name in kept}
+
+    # -- while it runs, and after it stopped ----------------------------------------------
+
+    def resume(self, rollout: str) -> dict[str, Any]:
+        """Go on with a rollout that is paused, or whose process is gone.
+
+        :raises RolloutError: it stopped for another reason
+        :raises LockedError: a process works on it
+        """
+        state = self.rollouts.get(rollout).state
+        if state in OVER or state == FAILED:
+            cure = report.next_step(state, rollout) or "Make a new plan"
+            raise RolloutError(f"rollout {rollout} is {state}", cure=cure)
+        self.rollouts.wish(rollout, pause=False)
+        return self.run(rollout)
+
+    def retry(self, rollout: str, assume: str = "") -> dict[str, Any]:
+        """Go on with a rollout that failed, once it is mended.
+
+        :param assume: of steps that may not run twice and whose outcome nobody knows: ``ran`` or
+            ``not``; empty when there is none
+        :raises RolloutError: it did not fail, or it must be said what became of a step
+        """
+        state = self.rollouts.load(rollout)
+        if state.state != FAILED:
+            cure = report.next_step(state.state, rollout) or "Make a new plan"
+            raise RolloutError(f"rollout {rollout} is {state.state} and did not fail", cure=cure)
+        titles = self._engine(state, self.rollouts).retry(rollout, assume=assume)
+        self._say(f"rollout {rollout} does once more: {', '.join(titles)}")
+        return self.run(rollout)
+
+    def pause(self, rollout: str) -> dict[str, Any]:
+        """Let a rollout stop after the wave that it is at.
+
+        :raises JournalError: it is over
+        """
+        self.rollouts.wish(rollout, pause=True)
+        found = self.rollouts.get(rollout)
+        if found.state == PAUSED:
+            return self._asked(rollout, f"Rollout {rollout} is paused already.")
+        return self._asked(rollout, f"Rollout {rollout} pauses after the wave that it is at.")
+
+    def abort(self, rollout: str, reason: str = "") -> dict[str, Any]:
+        """End a rollout after its present step, with everything back in service.
+
+        :param reason: why, for the history
+        :raises JournalError: it is over
+        """
+        self.rollouts.wish(rollout, abort=True)
+        try:
+            self.run(rollout)
+        except LockedError:
+            return self._asked(rollout, f"Rollout {rollout} ends after its present step.")
+        found = self.rollouts.get(rollout)
+        if reason and found.state in OVER:
+            self.rollouts.move(rollout, found.state, self.clock.now(), reason)
+        return {**self.told(rollout), "result": found.state in OVER, "retcode": 0}
+
+    def unlock(self, rollout: str, *, force: bool = False) -> dict[str, Any]:
+        """Take the locks off a rollout that nobody works on any more.
+
+        :param force: also when its process may still be there
+        :raises LockedError: somebody works on it
+        """
+        names = self.rollouts.unlock(rollout, force=force)
+        held = self.rollouts.leases(rollout=rollout)
+        sentence = f"Rollout {rollout} has no lock any more ({len(names)} taken off)."
+        if held:
+            sentence += f" It left out of service: {'; '.join(lease.what for lease in held)}."
+            sentence += " `salt-run lease.release` gives them back."
+        return self._asked(rollout, sentence)
+
+    def follow(self, rollout: str, show: Callable[[str], None], until: str = "") -> RolloutState:
+        """Watch a rollout that another process carries out, until it ends or stops.
+
+        :param show: takes a line for each thing that happens
+        :param until: name of the phase after which to stop watching, empty for the end
+        """
+        before = None
+        while True:
+            state = self.rollouts.load(rollout)
+            for line in report.news(before, state):
+                show(line)
+            if state.state not in (PLANNED, RUNNING) or report.passed(state, until):
+                return state
+            before = state
+            self.clock.sleep(LOOK)
+
+    def _asked(self, rollout: str, sentence: str) -> dict[str, Any]:
+        state = self.rollouts.get(rollout).state
+        return {"result": True, "comment": sentence, "rollout": rollout, "state": state}
+
+    # -- back ----------------------------------------------------------------------------
+
+    def undoing(self, rollout: str, *, accept_loss: bool = False) -> tuple[Planned, list[str]]:
+        """Make and store the plan that takes a rollout back.
+
+        :param accept_loss: also past the point of no return
+        :returns: the plan, and what would be lost, one sentence each
+        :raises PlanError: it is past the point of no return, or nothing was done
+        :raises RolloutError: it still runs
+        """
+        state = self._at_rest(rollout)
+        lost = losses(state.plan, state.records)
+        return self._undo(state, accept_loss=accept_loss), lost
+
+    def _undo(self, state: RolloutState, *, only: str = "", accept_loss: bool = False) -> Planned:
+        me, then = self.at(state.plan.cluster), state.plan.basis
+        plan = undo(
+            state.plan,
+            state.records,
+            rollout=state.id,
+            only=only,
+            accept_loss=accept_loss,
+            facts=me._now(then.deployed, {*then.present, *then.absent}),
+        )
+        return me._stored(plan)
+
+    def rollback(
+        self, rollout: str, *, accept_loss: bool = False, approved_by: str = "", reason: str = ""
+    ) -> dict[str, Any]:
+        """Take a rollout back: what was done, in reverse order, and the pins as they were.
+
+        :param accept_loss: also past the point of no return
+        :param approved_by: who approved it
+        :param reason: why, for the history
+        :raises PlanError: it is past the point of no return, or nothing was done
+        """
+        planned, _ = self.undoing(rollout, accept_loss=accept_loss)
+        begun = self.begin(planned.hash, approved_by, reason or f"rollback of {rollout}")
+        return self.run(begun)
+
+    def _at_rest(self, rollout: str) -> RolloutState:
+        state = self.rollouts.load(rollout)
+        if state.state in (PLANNED, RUNNING):
+            raise RolloutError(
+                f"rollout {rollout} is {state.state}",
+                cure=f"Stop it first: `salt-run rollout.abort {rollout}`",
+            )
+        return state
+
+    def _undo_wave(self, rollout: str, outcome: Outcome, told: dict[str, Any]) -> dict[str, Any]:
+        """Take back the wave at which a stage went over its budget."""
+        state = self.rollouts.load(rollout)
+        self._say(f"rolling back wave {outcome.wave} of stage {outcome.stage}")
+        planned = self._undo(state, only=f"{outcome.stage}/{outcome.wave}")
+        reason = f"wave {outcome.wave} of {outcome.stage} went over its budget"
+        begun = self.rollouts.begin(planned.plan, self.by, "", reason, owner=processes.me())
+        back = self.run(begun)
+        comment = f"{told['comment']} Its wave was taken back: {back['comment']}"
+        return {**told, "comment": comment, "rolled_back": back}
+
+    # -- telling -------------------------------------------------------------------------
+
+    def report(self, rollout: str) -> dict[str, Any]:
+        """Return everything that the journal knows of a rollout, see :mod:`..rollout.report`."""
+        state = self.rollouts.load(rollout)
+        found = self.rollouts.get(rollout)
+        about = report.About(found.by, found.approved_by, found.why, found.begun, found.ended)
+        rows = self.rollouts.samples(rollout) if state.plan.probes else ()
+        extras = report.Extras(
+            probes=[item.to_json() for item in summaries(state.plan.probes, rows)],
+            evidence={item.key: item.text for item in self.rollouts.saved(rollout)},
+            verdicts=[vars(item) for item in self.rollouts.verdicts(rollout)],
+        )
+        return report.build(state, about, extras)
+
+    def find(self, name: str | None, states: Sequence[str] = ()) -> Rollout:
+        """Return a rollout by its id; without one the only one under way in the cluster.
+
+        :param name: its id, or the hash of its plan
+        :param states: those that count without a name; default all that are not over
+        :raises RolloutError: there is none, or more than one
+        """
+        if name and str(name).startswith("r"):
+            return self.rollouts.get(str(name))
+        wanted = states or _UNDER_WAY
+        cluster = self.site.cluster or None
+        if name:
+            plan = self.rollouts.plan(str(name)).hash
+            found = [r for r in self.rollouts.list(limit=1000) if r.plan == plan][:1]
+        else:
+            found = list(self.rollouts.list(cluster, wanted))
+        if len(found) == 1:
+            return found[0]
+        where = f" of cluster {cluster}" if cluster and not name else ""
+        if found:
+            names = ", ".join(f"{item.id} ({item.workflow})" for item in found)
+            raise RolloutError(f"several rollouts{where} are under way: {names}", cure="Name one")
+        raise RolloutError(
+            f"no rollout of plan {name} was begun" if name else f"no rollout{where} is under way",
+            cure="`salt-run rollout.history` lists those that were",
+        )
+
+    def listed(
+        self, cluster: str | None = None, state: str | None = None, limit: int = 20
+    ) -> list[dict[str, Any]]:
+        """List rollouts as plain data, the latest first.
+
+        :param cluster: only of this one
+        :param state: only in this state
+        :param limit: how many at most
+        """
+        return [
+            {
+                **{key: value for key, value in vars(item).items() if key != "wishes"},
+                "wishes": vars(item.wishes),
+                "begun": report.moment(item.begun),
+                "ended": report.moment(item.ended),
+                "took": report.span(item.ended - item.begun if item.ended else None),
+            }
+            for item in self.rollouts.list(cluster, state, limit)
+        ]
+
+    def latest(self, name: str | None) -> str:
+        """Return the id of a rollout; without one that under way, else the latest.
+
+        :param name: its id, or the hash of its plan
+        :raises RolloutError: there is none, or more than one is under way
+        """
+        if name or self.rollouts.list(self.site.cluster or None, _UNDER_WAY, 1):
+            return self.find(name).id
+        found = self.rollouts.list(self.site.cluster or None, limit=1)
+        return found[0].id if found else self.find(None).id
+
+    def stored(self, name: str) -> Planned:
+        """Return a stored plan.
+
+        :param name: its hash, or the first digits
+        :raises PlanError: there is none
+        """
+        plan = self.rollouts.plan(name)
+        return Planned(plan.hash, plan, show(plan))
+
+    def _stored(self, plan: Plan) -> Planned:
+        return Planned(self.rollouts.store(plan, self.by), plan, show(plan))
+
+    def _say(self, line: str) -> None:
+        self.events.emit("rollout/note", {"cluster": self.site.cluster, "note": line}, line)
+
+
+def _check_phase(name: str) -> None:
+    if name not in PHASES:
+        raise PlanError(f"there is no phase {name}", cure=f"The phases are {', '.join(PHASES)}")
+
+
+class _Watch:
+    """The probes of a rollout as its engine asks for them."""
+
+    def __init__(self, watch: ProbeWatch) -> None:
+        self.watch = watch
+
+    def start(self) -> tuple[str, ...]:
+        self.watch.start()
+        return tuple(self.watch.troubles.values())
+
+    def poll(
+        self, slo: Mapping[str, float] | None = None, since: float = 0.0, *, force: bool = False
+    ) -> tuple[str, ...]:
+        self.watch.poll(force=force)
+        return tuple(self.watch.broken(slo or {}, since))
+
+    def stop(self) -> tuple[str, ...]:
+        self.watch.stop()
+        return tuple(self.watch.troubles.values())
+
+
+class _Attended(Rollouts):
+    """The journal of a rollout that somebody may interrupt from the keyboard."""
+
+    def __init__(self, rollouts: Rollouts, asked: Callable[[], bool]) -> None:
+        super().__init__(rollouts.journal, rollouts.revisions, now=rollouts.now)
+        self._asked = asked
+
+    def wishes(self, rollout: str) -> Wishes:
+        wishes = super().wishes(rollout)
+        return replace(wishes, pause=True) if self._asked() else wishes
+
+
+@contextmanager
+def _patient(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
+    """Let the first Ctrl-C ask for a pause; the second one ends the process at once.
+
+    :returns: whether a pause was asked for
+    """
+    asked: list[int] = []
+
+    def first(number: int, frame: Any) -> None:
+        del frame
+        asked.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGINT, first)
+    told: list[bool] = []
+
+    def ask() -> bool:
+        if asked and not told:
+            told.append(True)
+            say("interrupted: the wave is finished, then the rollout pauses (again: at once)")
+        return bool(asked)
+
+    try:
+        yield ask
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def replan(plan: Plan) -> str:
+    """Return the command that makes a plan for the same request anew."""
+    if plan.undoes:
+        return f"salt-run rollout.rollback {plan.undoes} test=True"
+    words = [f"salt-run rollout.plan {plan.workflow} cluster={plan.cluster}"]
+    for name, value in sorted(plan.limits.items()):
+        if isinstance(value, Mapping):
+            value = ",".join(f"{key}={item}" for key, item in sorted(value.items()))
+        elif isinstance(value, list | tuple):
+            value = ",".join(map(str, value))
+        if value not in (None, ""):
+            words.append(f"{name}={value}")
+    return " ".join(words)
+
+
+def _with_reasons(err: PlanError, seen: facts.Observed) -> PlanError:
+    """Add what the nodes said, which the planner does not know."""
+    told = [sentence for sentences in seen.why.values() for sentence in sentences]
+    told += [text for text in seen.absent.values() if text not in err.sentence]
+    if not told:
+        return err
+    more = f" (and {len(told) - 3} more)" if len(told) > 3 else ""
+    cure = f"{err.cure}. " if err.cure else ""
+    return PlanError(err.sentence, where=err.where, cure=f"{cure}Now: {' '.join(told[:3])}{more}")
