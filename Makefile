@@ -78,6 +78,10 @@ test-full: lint quick  ## as test, with Debian 13 and the long drills
 bench-model: venv  ## time the model against Python reclass and Salt's adapter; fails below targets
 	$(BIN)/python -m tests.bench.model $(ARGS)
 
+.PHONY: bench-rollout
+bench-rollout: venv  ## time rollouts of a hundred minions, beside salt and ansible-playbook; fails below targets
+	$(BIN)/python -m tests.bench.rollout $(ARGS)
+
 .PHONY: bench-deploy
 bench-deploy: venv  ## time a deploy of CLUSTER from nothing, hosts taken down before
 	$(BIN)/saltern lab down --lab $(CLUSTER)

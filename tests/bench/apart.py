@@ -79,9 +79,68 @@ def serve(store: str, journal: str, options: dict[str, Any], nodes: list[str]) -
     return figures
 
 
+class Counted:
+    """A journal whose writes are counted and timed."""
+
+    WRITES = ("intent", "result", "move", "lease", "returned", "pin", "commit")
+
+    def __init__(self, journal: Any) -> None:
+        self.journal = journal
+        self.seconds: list[float] = []
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.journal, name)
+        if name not in self.WRITES:
+            return found
+
+        def timed(*arguments: Any, **more: Any) -> Any:
+            start = time.monotonic()
+            try:
+                return found(*arguments, **more)
+            finally:
+                self.seconds.append(time.monotonic() - start)
+
+        return timed
+
+
+def rollout(config: str, rollout: str) -> dict[str, Any]:
+    """Carry out a rollout that was begun, as the runner on a master does."""
+    import salt.config
+
+    from saltern.adapters.master import MasterEvents, Site, WallClock
+    from saltern.adapters.modelsite import ModelSite
+    from saltern.adapters.processes import me
+    from saltern.adapters.rollouts import Rollouts
+    from saltern.adapters.salt_bus import SaltBus
+    from saltern.rollout.engine import Engine
+
+    opts = dict(salt.config.master_config(config))
+    model = ModelSite(Site.of(opts))
+    rollouts = Rollouts(model.journal, lambda name: model.store.open(name, options=model.options))
+    journal: Any = Counted(rollouts)
+    events = MasterEvents(opts, quiet=True)
+    engine = Engine(SaltBus(opts), journal, WallClock(), events, no_runner, None, me())
+    start = time.monotonic()
+    outcome = engine.run(rollout)
+    seconds = time.monotonic() - start
+    return {
+        "state": outcome.state,
+        "reason": outcome.reason,
+        "engine_s": round(seconds, 2),
+        "journal_writes": len(journal.seconds),
+        "journal_writes_a_second": round(len(journal.seconds) / seconds, 2),
+        "journal_ms_a_write": summary([1000 * one for one in journal.seconds]),
+    }
+
+
+def no_runner(function: str, kwarg: Any) -> dict[str, Any]:
+    """The rollouts here have no step on the master."""
+    raise AssertionError(f"{function} was called with {kwarg}")
+
+
 WORK = {
     work.__name__: work
-    for work in (saltern, saltern_kept, store, reclass, reclass_inventory, serve)
+    for work in (saltern, saltern_kept, store, reclass, reclass_inventory, serve, rollout)
 }
 
 

@@ -58,15 +58,19 @@ def summary(times: Mapping[str, float] | Sequence[float]) -> dict[str, float]:
     }
 
 
-def apart(work: str, **arguments: Any) -> dict[str, Any]:
+def apart(
+    work: str, environment: Mapping[str, str] | None = None, /, **arguments: Any
+) -> dict[str, Any]:
     """Call a function of :mod:`tests.bench.apart` in a new Python, and wait.
 
+    :param environment: of that Python, None for this one's
     :returns: what the function returned, with ``cpu_s`` (start of Python and imports counted)
         and ``peak_mib``
     """
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "tests.bench.apart", work, json.dumps(arguments)],
         cwd=TREE,
+        env=environment,
         check=True,
         stdout=subprocess.PIPE,
         text=True,
