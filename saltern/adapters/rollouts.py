@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any, Protocol
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
+from saltern.adapters import rollout_locks, rollout_notes
 from saltern.adapters import rollout_tables as tables
 from saltern.adapters.journal import Journal, members_of, pinned_to, set_deployed, set_pins
-from saltern.adapters.processes import alive, named
-from saltern.adapters.rollout_tables import Evidence, Finding, Rollout, Row, StoredPlan
-from saltern.errors import JournalError, LockedError, PlanError
-from saltern.plan.types import COMMIT, PIN, Plan
+from saltern.adapters.rollout_notes import Notes, put, row_of
+from saltern.adapters.rollout_tables import Rollout
+from saltern.errors import JournalError
+from saltern.plan.types import Plan
 from saltern.rollout.ports import (
     DONE,
     INTENT,
@@ -36,23 +35,13 @@ from saltern.rollout.ports import (
     Wishes,
 )
 
-#: Seconds to wait for another process that writes.
-WAIT = 10.0
-#: How much of a plan's hash names it at least.
-SHORTEST = 6
 #: How many of the latest rollouts say how long a stage takes.
 HISTORY = 10
-
-#: The lock of a plan that names none: it excludes every other one of the cluster.
-WHOLE = "cluster"
-#: The lock of a plan that moves what nodes are served.
-SERVED = "served revision"
 
 _SECONDS_PER_MINUTE = 60.0
 
 # a method of the class is called list, so the type has other names inside it
 _Minutes = dict[str, list[float]]
-_Texts = list[str]
 _Conditions = list[sa.ColumnElement[bool]]
 
 
@@ -64,7 +53,7 @@ class Stored(Protocol):
         ...
 
 
-class Rollouts:
+class Rollouts(Notes):
     """Rollouts in a journal; implements :class:`saltern.rollout.ports.RolloutJournal`.
 
     :param journal: the journal of pins
@@ -81,78 +70,8 @@ class Rollouts:
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self.journal = journal
+        super().__init__(journal, now)
         self.revisions = revisions
-        self.now = now
-        self._plans: dict[str, Plan] = {}
-
-    # -- plans ---------------------------------------------------------------------------
-
-    def store(self, plan: Plan, by: str) -> str:
-        """Keep a plan and return its hash; an equal one is there once.
-
-        :param by: who had it made
-        :raises JournalError: the journal cannot be written
-        """
-        body = plan.canonical()
-        digest = plan.hash
-        with self._writing() as connection:
-            _add_plan(connection, plan, digest, body, by, self.now())
-        self._plans[digest] = plan
-        return digest
-
-    def plan(self, name: str) -> Plan:
-        """Return a stored plan.
-
-        :param name: its hash, or at least :data:`SHORTEST` digits of its beginning
-        :raises PlanError: no plan, or more than one, has it
-        :raises JournalError: the journal cannot be read
-        """
-        if name in self._plans:
-            return self._plans[name]
-        if len(name) < SHORTEST or not set(name) <= set("0123456789abcdef"):
-            raise PlanError(
-                f"{name!r} is no plan's hash",
-                cure=f"Give at least {SHORTEST} digits, as `salt-run rollout.plan` shows them",
-            )
-        with self.journal.reading() as connection:
-            return self._plan(connection, name)
-
-    def _plan(self, connection: sa.Connection, name: str) -> Plan:
-        table = tables.plans
-        statement = sa.select(table.c.hash, table.c.body).where(table.c.hash.startswith(name))
-        rows = connection.execute(statement.limit(2)).all()
-        if not rows:
-            raise PlanError(
-                f"there is no plan {name}", cure="Make one with `salt-run rollout.plan`"
-            )
-        if len(rows) > 1:
-            raise PlanError(f"several plans begin with {name}", cure="Give more of its digits")
-        (digest, body) = rows[0]
-        if digest not in self._plans:
-            self._plans[digest] = tables.plan_of(digest, body)
-        return self._plans[digest]
-
-    def plans(self, cluster: str | None = None, limit: int = 50) -> tuple[StoredPlan, ...]:
-        """Return the stored plans, the latest first.
-
-        :param cluster: only of this one
-        :param limit: how many at most
-        :raises JournalError: the journal cannot be read
-        """
-        table = tables.plans
-        statement = sa.select(
-            table.c.hash,
-            table.c.cluster,
-            table.c.workflow,
-            table.c.revision,
-            table.c.at,
-            table.c.by,
-        ).order_by(table.c.at.desc(), table.c.hash)
-        if cluster is not None:
-            statement = statement.where(table.c.cluster == cluster)
-        with self.journal.reading() as connection:
-            return tuple(StoredPlan(*row) for row in connection.execute(statement.limit(limit)))
 
     # -- rollouts ------------------------------------------------------------------------
 
@@ -175,14 +94,14 @@ class Rollouts:
         body, digest, at = plan.canonical(), plan.hash, self.now()
         table = tables.rollouts
         with self._writing() as connection:
-            _add_plan(connection, plan, digest, body, by, at)
+            rollout_notes.add_plan(connection, plan, digest, body, by, at)
             day = time.strftime("%Y%m%d", time.gmtime(at))
             begun = connection.execute(
                 sa.select(table.c.id).where(table.c.id.startswith(f"r{day}-"))
             ).scalars()
             number = max((int(found.rpartition("-")[2]) for found in begun), default=0) + 1
             rollout = f"r{day}-{number}"
-            self._lock(connection, rollout, plan)
+            rollout_locks.take(connection, rollout, plan)
             row = {
                 "id": rollout, "plan": digest, "cluster": plan.cluster, "workflow": plan.workflow,
                 "revision": plan.basis.revision, "undoes": plan.undoes, "state": PLANNED,
@@ -200,7 +119,7 @@ class Rollouts:
         :raises JournalError: there is none of that id, or the journal cannot be read
         """
         with self.journal.reading() as connection:
-            return tables.rollout_of(_row(connection, rollout))
+            return tables.rollout_of(row_of(connection, rollout))
 
     def list(
         self,
@@ -231,7 +150,7 @@ class Rollouts:
         :raises JournalError: the journal cannot be read
         """
         running = self.list(state=RUNNING, limit=1000)
-        return tuple(found for found in reversed(running) if not _held(found.owner))
+        return tuple(found for found in reversed(running) if not rollout_locks.held(found.owner))
 
     def load(self, rollout: str) -> RolloutState:
         """Return all there is about a rollout, its leases given back included.
@@ -239,7 +158,7 @@ class Rollouts:
         :raises JournalError: there is none of that id, or the journal cannot be read
         """
         with self._snapshot() as connection:
-            row = _row(connection, rollout)
+            row = row_of(connection, rollout)
             plan = self._plans.get(row.plan) or self._plan(connection, row.plan)
             records = {found.step: found for found in _attempts(connection, rollout)}
             held = _leases(connection, tables.leases.c.owner == rollout)
@@ -254,7 +173,7 @@ class Rollouts:
         :raises JournalError: it is over already, or the journal cannot be written
         """
         with self._writing() as connection:
-            row = _row(connection, rollout)
+            row = row_of(connection, rollout)
             if row.state in OVER and state not in (row.state, UNDONE):
                 raise JournalError(
                     f"rollout {rollout} is over ({row.state}) and cannot be {state} any more",
@@ -263,7 +182,7 @@ class Rollouts:
             values: dict[str, Any] = {"state": state, "reason": reason}
             if state in OVER:
                 values["ended"] = at if row.ended is None else row.ended
-                _unlock(connection, rollout)
+                rollout_locks.release(connection, rollout)
             _update(connection, rollout, **values)
 
     def wish(self, rollout: str, *, pause: bool | None = None, abort: bool | None = None) -> Wishes:
@@ -275,7 +194,7 @@ class Rollouts:
         :raises JournalError: it is over, or the journal cannot be written
         """
         with self._writing() as connection:
-            row = _row(connection, rollout)
+            row = row_of(connection, rollout)
             if row.state in OVER:
                 raise JournalError(f"rollout {rollout} is over ({row.state})")
             wishes = Wishes(
@@ -295,7 +214,7 @@ class Rollouts:
         with self.journal.reading() as connection:
             row = connection.execute(statement).first()
         if row is None:
-            raise _missing(rollout)
+            raise rollout_notes.missing(rollout)
         return Wishes(bool(row.pause), bool(row.abort))
 
     # -- who works on it -----------------------------------------------------------------
@@ -311,12 +230,12 @@ class Rollouts:
         :raises JournalError: the journal cannot be written
         """
         with self._writing() as connection:
-            row = _row(connection, rollout)
-            if row.owner != owner and _held(row.owner):
-                raise _claimed(rollout, row.owner)
+            row = row_of(connection, rollout)
+            if row.owner != owner and rollout_locks.held(row.owner):
+                raise rollout_locks.claimed(rollout, row.owner)
             if row.state not in OVER:
                 plan = self._plans.get(row.plan) or self._plan(connection, row.plan)
-                self._lock(connection, rollout, plan)
+                rollout_locks.take(connection, rollout, plan)
             _update(connection, rollout, owner=owner)
 
     def release_claim(self, rollout: str, owner: str) -> None:
@@ -342,11 +261,11 @@ class Rollouts:
         :raises JournalError: the journal cannot be written
         """
         with self._writing() as connection:
-            row = _row(connection, rollout)
-            if not force and _held(row.owner):
-                raise _claimed(rollout, row.owner)
-            names = _locks(connection, tables.locks.c.rollout == rollout)
-            _unlock(connection, rollout)
+            row = row_of(connection, rollout)
+            if not force and rollout_locks.held(row.owner):
+                raise rollout_locks.claimed(rollout, row.owner)
+            names = rollout_locks.read(connection, tables.locks.c.rollout == rollout)
+            rollout_locks.release(connection, rollout)
             _update(connection, rollout, owner="")
         return tuple(sorted(name for name, _ in names))
 
@@ -358,35 +277,7 @@ class Rollouts:
         """
         where = sa.true() if cluster is None else tables.locks.c.cluster == cluster
         with self.journal.reading() as connection:
-            return dict(sorted(_locks(connection, where)))
-
-    def _lock(self, connection: sa.Connection, rollout: str, plan: Plan) -> None:
-        """Take what is missing of a plan's locks, or raise and name who has one."""
-        wanted = _names(plan)
-        taken: dict[str, _Texts] = {}
-        mine = set()
-        for name, holder in _locks(connection, tables.locks.c.cluster == plan.cluster):
-            if holder == rollout:
-                mine.add(name)
-            elif name in wanted or WHOLE in wanted or name == WHOLE:
-                taken.setdefault(holder, []).append(name)
-        for holder, names in sorted(taken.items()):
-            row = _row(connection, holder)
-            if holder != plan.undoes:
-                raise LockedError(
-                    f"rollout {holder} ({row.state}) works on {_several(names)}",
-                    cure=f"Wait for it, or see `salt-run rollout.status {holder}`",
-                )
-            if _held(row.owner):
-                raise _claimed(holder, row.owner)
-            for name in wanted & set(names):
-                _free(connection, plan.cluster, name)
-        missing = sorted(wanted - mine)
-        if missing:
-            connection.execute(
-                sa.insert(tables.locks),
-                [{"cluster": plan.cluster, "name": name, "rollout": rollout} for name in missing],
-            )
+            return dict(sorted(rollout_locks.read(connection, where)))
 
     # -- steps ---------------------------------------------------------------------------
 
@@ -400,7 +291,7 @@ class Rollouts:
         """
         table = tables.steps
         with self._writing() as connection:
-            _row(connection, rollout)
+            row_of(connection, rollout)
             last = connection.execute(
                 sa.select(sa.func.max(table.c.attempt)).where(
                     table.c.rollout == rollout, table.c.step == step
@@ -503,13 +394,13 @@ class Rollouts:
         """
         table = tables.leases
         with self._writing() as connection:
-            _row(connection, lease.owner)
+            row_of(connection, lease.owner)
             owner = connection.execute(
                 sa.select(table.c.owner).where(table.c.id == lease.id)
             ).scalar_one_or_none()
             if owner not in (None, lease.owner):
                 raise JournalError(f"lease {lease.id} belongs to rollout {owner}")
-            _put(connection, table, [tables.lease_row(lease)], ("id",))
+            put(connection, table, [tables.lease_row(lease)], ("id",))
 
     def returned(self, lease: str, at: float) -> None:
         """Note that a lease was given back; one that was stays as it is.
@@ -553,7 +444,7 @@ class Rollouts:
         :raises JournalError: the journal cannot be written
         """
         with self._writing() as connection:
-            by = _row(connection, rollout).by
+            by = row_of(connection, rollout).by
             if revision and self.revisions is not None:
                 self.revisions(revision)
             set_pins(connection, nodes, revision, by, f"rollout {rollout}")
@@ -566,7 +457,7 @@ class Rollouts:
         :raises JournalError: the journal cannot be written
         """
         with self._writing() as connection:
-            row = _row(connection, rollout)
+            row = row_of(connection, rollout)
             if self.revisions is not None:
                 members = set(self.revisions(revision).nodes(cluster))
             else:
@@ -577,173 +468,23 @@ class Rollouts:
             pinned = pinned_to(connection, cluster, revision)
             set_pins(connection, pinned, "", row.by, reason)
 
-    # -- what was measured, found and saved ----------------------------------------------
-
-    def sample(self, rollout: str, rows: Iterable[Row]) -> None:
-        """Note what probes measured; a second that is there already stays as it is.
-
-        :param rows: ``{probe, second, requests, failed, max_ms, gap_ms}``: what one probe
-            measured in one second since the epoch
-        :raises JournalError: the journal cannot be written
-        """
-        table = tables.samples
-        names = [column.name for column in table.c if column.name != "rollout"]
-        found = [{"rollout": rollout, **{name: row[name] for name in names}} for row in rows]
-        if found:
-            with self._writing() as connection:
-                statement = _insert(connection, table).on_conflict_do_nothing()
-                connection.execute(statement, found)
-
-    def samples(self, rollout: str, probe: str | None = None) -> tuple[Row, ...]:
-        """Return what probes measured, as :meth:`sample` took it, the oldest second first.
-
-        :param probe: only of this one
-        :raises JournalError: the journal cannot be read
-        """
-        table = tables.samples
-        columns = [column for column in table.c if column.name != "rollout"]
-        statement = sa.select(*columns).where(table.c.rollout == rollout)
-        if probe is not None:
-            statement = statement.where(table.c.probe == probe)
-        with self.journal.reading() as connection:
-            rows = connection.execute(statement.order_by(table.c.second, table.c.probe))
-            return tuple(dict(row._mapping) for row in rows)
-
-    def verdict(self, rollout: str, rows: Iterable[Finding]) -> None:
-        """Note what gates found.
-
-        :raises JournalError: the journal cannot be written
-        """
-        found = [{"rollout": rollout, **vars(row)} for row in rows]
-        if found:
-            with self._writing() as connection:
-                connection.execute(sa.insert(tables.verdicts), found)
-
-    def verdicts(self, rollout: str) -> tuple[Finding, ...]:
-        """Return what gates found, in order.
-
-        :raises JournalError: the journal cannot be read
-        """
-        table = tables.verdicts
-        columns = [column for column in table.c if column.name not in ("number", "rollout")]
-        statement = sa.select(*columns).where(table.c.rollout == rollout).order_by(table.c.number)
-        with self.journal.reading() as connection:
-            return tuple(Finding(*row) for row in connection.execute(statement))
-
-    def evidence(self, rollout: str, key: str, text: str) -> None:
-        """Save a text that must outlive an undoing; the same key once more replaces it.
-
-        :param key: what it is: ``ctl01/journal/keystone-api``
-        :param text: without secrets
-        :raises JournalError: the journal cannot be written
-        """
-        row = {"rollout": rollout, "key": key, "at": self.now(), "text": text}
-        with self._writing() as connection:
-            _row(connection, rollout)
-            _put(connection, tables.evidence, [row], ("rollout", "key"))
-
-    def saved(self, rollout: str) -> tuple[Evidence, ...]:
-        """Return the evidence of a rollout, by key.
-
-        :raises JournalError: the journal cannot be read
-        """
-        table = tables.evidence
-        statement = sa.select(table.c.key, table.c.at, table.c.text)
-        statement = statement.where(table.c.rollout == rollout).order_by(table.c.key)
-        with self.journal.reading() as connection:
-            return tuple(Evidence(*row) for row in connection.execute(statement))
-
-    # -- connections ---------------------------------------------------------------------
-
-    @contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
-        with self.journal.writing(WAIT) as connection:
-            yield connection
-
-    @contextmanager
-    def _snapshot(self) -> Iterator[sa.Connection]:
-        """Several statements that see the same state."""
-        with self.journal.reading() as connection:
-            sqlite_file = self.journal.path is not None
-            begin = "BEGIN" if sqlite_file else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-            connection.exec_driver_sql(begin)
-            yield connection
-            connection.exec_driver_sql("COMMIT")
-
-
-def _row(connection: sa.Connection, rollout: str) -> sa.Row[Any]:
-    table = tables.rollouts
-    row = connection.execute(sa.select(table).where(table.c.id == rollout)).first()
-    if row is None:
-        raise _missing(rollout)
-    return row
-
-
-def _missing(rollout: str) -> JournalError:
-    return JournalError(
-        f"there is no rollout {rollout}", cure="`salt-run rollout.history` lists them"
-    )
-
-
-def _claimed(rollout: str, owner: str) -> LockedError:
-    return LockedError(
-        f"{named(owner)} works on rollout {rollout}",
-        cure=f"See `salt-run rollout.status {rollout}`; when that process is gone for certain, run"
-        f" `salt-run rollout.unlock {rollout}`",
-    )
-
-
-def _held(owner: str) -> bool:
-    """Whether an owner works, or may work, on its rollout."""
-    return bool(owner) and alive(owner) is not False
-
 
 def _update(connection: sa.Connection, rollout: str, **values: Any) -> None:
     table = tables.rollouts
     connection.execute(sa.update(table).where(table.c.id == rollout).values(**values))
 
 
-def _add_plan(
-    connection: sa.Connection, plan: Plan, digest: str, body: str, by: str, at: float
-) -> None:
-    table = tables.plans
-    found = connection.execute(sa.select(table.c.hash).where(table.c.hash == digest)).first()
-    if found is None:
-        row = {
-            "hash": digest, "cluster": plan.cluster, "workflow": plan.workflow,
-            "revision": plan.basis.revision, "at": at, "by": by, "body": body,
-        }  # fmt: skip
-        connection.execute(sa.insert(table), row)
+def _attempts(connection: sa.Connection, rollout: str) -> Iterator[StepRecord]:
+    table = tables.steps
+    statement = sa.select(table).where(table.c.rollout == rollout)
+    for row in connection.execute(statement.order_by(table.c.step, table.c.attempt)):
+        yield tables.record_of(row)
 
 
-def _names(plan: Plan) -> set[str]:
-    """Everything that a plan needs for itself alone."""
-    names = {*(plan.locks or (WHOLE,)), *(f"node {node}" for node in plan.nodes)}
-    if any(step.kind in (PIN, COMMIT) for _, _, step in plan.steps()):
-        names.add(SERVED)
-    return names
-
-
-def _several(names: Sequence[str]) -> str:
-    """The first names; those that the plan gave come before those of nodes."""
-    ordered = sorted(names, key=lambda name: (name.startswith("node "), name))
-    more = f" and {len(ordered) - 3} more" if len(ordered) > 3 else ""
-    return ", ".join(ordered[:3]) + more
-
-
-def _locks(connection: sa.Connection, where: sa.ColumnElement[bool]) -> Sequence[tuple[str, str]]:
-    table = tables.locks
-    rows = connection.execute(sa.select(table.c.name, table.c.rollout).where(where))
-    return [(name, rollout) for name, rollout in rows]
-
-
-def _free(connection: sa.Connection, cluster: str, name: str) -> None:
-    table = tables.locks
-    connection.execute(sa.delete(table).where(table.c.cluster == cluster, table.c.name == name))
-
-
-def _unlock(connection: sa.Connection, rollout: str) -> None:
-    connection.execute(sa.delete(tables.locks).where(tables.locks.c.rollout == rollout))
+def _leases(connection: sa.Connection, *where: sa.ColumnElement[bool]) -> tuple[Lease, ...]:
+    table = tables.leases
+    statement = sa.select(table).where(*where).order_by(table.c.taken, table.c.id)
+    return tuple(tables.lease_of(row) for row in connection.execute(statement))
 
 
 def _keep(connection: sa.Connection, rollout: str, plan: Plan) -> None:
@@ -764,40 +505,3 @@ def _keep(connection: sa.Connection, rollout: str, plan: Plan) -> None:
     if needed:
         rows = [{"rollout": rollout, "revision": revision} for revision in sorted(needed)]
         connection.execute(sa.insert(keeps), rows)
-
-
-def _attempts(connection: sa.Connection, rollout: str) -> Iterator[StepRecord]:
-    table = tables.steps
-    statement = sa.select(table).where(table.c.rollout == rollout)
-    for row in connection.execute(statement.order_by(table.c.step, table.c.attempt)):
-        yield tables.record_of(row)
-
-
-def _leases(connection: sa.Connection, *where: sa.ColumnElement[bool]) -> tuple[Lease, ...]:
-    table = tables.leases
-    statement = sa.select(table).where(*where).order_by(table.c.taken, table.c.id)
-    return tuple(tables.lease_of(row) for row in connection.execute(statement))
-
-
-def _put(
-    connection: sa.Connection,
-    table: sa.Table,
-    rows: Sequence[Mapping[str, Any]],
-    keys: Sequence[str],
-) -> None:
-    """Insert rows; those that are there are replaced."""
-    statement = _insert(connection, table)
-    others = {
-        column.name: statement.excluded[column.name]
-        for column in table.c
-        if column.name not in keys
-    }
-    statement = statement.on_conflict_do_update(index_elements=list(keys), set_=others)
-    connection.execute(statement, list(rows))
-
-
-def _insert(connection: sa.Connection, table: sa.Table) -> Any:
-    """An insert of the kind of database, which knows what to do about a row that is there."""
-    return {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[connection.dialect.name](
-        table
-    )
