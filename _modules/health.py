@@ -90,14 +90,15 @@ def _check_unit(unit, enabled=True, timeout=CONNECT_TIMEOUT):
     try:
         state = _systemctl("is-active", unit)
         if state != "active":
-            return False, f"unit {unit} is {state or 'unknown'}, not active"
+            return "unit-inactive", f"unit {unit} is {state or 'unknown'}, not active"
         if enabled:
             state = _systemctl("is-enabled", unit)
             if state not in ("enabled", "enabled-runtime", "static", "alias", "generated"):
-                return False, f"unit {unit} is active but {state}: it will not start at boot"
+                told = f"unit {unit} is active but {state}: it will not start at boot"
+                return "unit-disabled", told
     except (OSError, subprocess.SubprocessError) as err:
-        return False, f"unit {unit} could not be asked for: {_reason(err)}"
-    return True, f"unit {unit} is active"
+        return "not-asked", f"unit {unit} could not be asked for: {_reason(err)}"
+    return "ok", f"unit {unit} is active"
 
 
 def _check_port(port, address=None, timeout=CONNECT_TIMEOUT):
@@ -105,9 +106,9 @@ def _check_port(port, address=None, timeout=CONNECT_TIMEOUT):
     where = _at(address, port)
     try:
         with socket.create_connection((address, int(port)), timeout=timeout):
-            return True, f"{where} accepts connections"
+            return "ok", f"{where} accepts connections"
     except OSError as err:
-        return False, f"{where} accepts no connection: {_reason(err)}"
+        return "port-closed", f"{where} accepts no connection: {_reason(err)}"
 
 
 def _check_http(url, status=200, ca=CA, timeout=CONNECT_TIMEOUT):
@@ -130,14 +131,14 @@ def _check_http(url, status=200, ca=CA, timeout=CONNECT_TIMEOUT):
         connection.request("GET", path, headers={"User-Agent": "saltern-health"})
         answer = connection.getresponse()
     except (OSError, http.client.HTTPException) as err:
-        return False, f"{url} does not answer: {_reason(err)}"
+        return "http-unreachable", f"{url} does not answer: {_reason(err)}"
     finally:
         if connection is not None:
             connection.close()
     if answer.status not in wanted:
         expected = " or ".join(str(one) for one in wanted)
-        return False, f"{url} answers {answer.status}, not {expected}"
-    return True, f"{url} answers {answer.status}"
+        return "http-status", f"{url} answers {answer.status}, not {expected}"
+    return "ok", f"{url} answers {answer.status}"
 
 
 def _check_file(path, mode=None, user=None, group=None, timeout=CONNECT_TIMEOUT):
@@ -148,12 +149,12 @@ def _check_file(path, mode=None, user=None, group=None, timeout=CONNECT_TIMEOUT)
     try:
         info = os.stat(path)
     except OSError as err:
-        return False, f"{path} cannot be read: {_reason(err)}"
+        return "file-missing", f"{path} cannot be read: {_reason(err)}"
     actual = stat.S_IMODE(info.st_mode)
     # YAML reads an unquoted 0640 as the number 416 and a quoted one as text
     if mode is not None and actual != (mode if isinstance(mode, int) else int(str(mode), 8)):
         wanted = f"{mode:04o}" if isinstance(mode, int) else str(mode)
-        return False, f"{path} has mode {actual:04o}, not {wanted}"
+        return "file-differs", f"{path} has mode {actual:04o}, not {wanted}"
     for what, wanted, number, name in (
         ("user", user, info.st_uid, lambda: pwd.getpwuid(info.st_uid).pw_name),
         ("group", group, info.st_gid, lambda: grp.getgrgid(info.st_gid).gr_name),
@@ -165,20 +166,23 @@ def _check_file(path, mode=None, user=None, group=None, timeout=CONNECT_TIMEOUT)
         except KeyError:
             owner = str(number)
         if owner != wanted:
-            return False, f"{path} belongs to {what} {owner}, not {wanted}"
-    return True, f"{path} is as it should be"
+            return "file-differs", f"{path} belongs to {what} {owner}, not {wanted}"
+    return "ok", f"{path} is as it should be"
 
 
 def _check_call(fun, args=(), kwargs=None, timeout=CONNECT_TIMEOUT):
     del timeout
     if fun not in __salt__:
-        return False, f"{fun} is not available on this host"
+        return "call-missing", f"{fun} is not available on this host"
     answer = __salt__[fun](*(args or ()), **(kwargs or {}))
-    if isinstance(answer, dict):
-        sentence = str(answer.get("sentence") or answer.get("comment") or "").rstrip(".")
-        good = bool(answer.get("ok", answer.get("result", False)))
-        return good, sentence or (f"{fun} is content" if good else f"{fun} says no")
-    return bool(answer), f"{fun} is content" if answer else f"{fun} says no"
+    if not isinstance(answer, dict):
+        return ("ok", f"{fun} is content") if answer else ("call-refused", f"{fun} says no")
+    sentence = str(answer.get("sentence") or answer.get("comment") or "").rstrip(".")
+    good = bool(answer.get("ok", answer.get("result", False)))
+    code = "ok" if good else "call-refused"
+    if good and answer.get("verdict") == "warn":
+        code = "call-warned"
+    return code, sentence or (f"{fun} is content" if good else f"{fun} says no")
 
 
 _KINDS = {
@@ -188,28 +192,40 @@ _KINDS = {
     "file": _check_file,
     "call": _check_call,
 }
+# Kinds that are functions of another module: they return {"verdict", "code", "sentence"}.
+_MORE = {kind: f"health_host.{kind}" for kind in ("tls", "disk", "clock", "version")}
+
+# What an answer with this code means; every other one but "ok" is a failure.
+_VERDICTS = {"ok": "ok", "call-warned": "warn", "call-missing": "unknown", "not-asked": "unknown"}
 
 
 def _kind(item):
-    kinds = [key for key in item if key in _KINDS] if isinstance(item, dict) else []
+    known = {**_KINDS, **_MORE}
+    kinds = [key for key in item if key in known] if isinstance(item, dict) else []
     if len(kinds) != 1:
         raise SaltInvocationError(
-            f"health.check: a check names exactly one of {', '.join(sorted(_KINDS))}, got {item!r}"
+            f"health.check: a check names exactly one of {', '.join(sorted(known))}, got {item!r}"
         )
     return kinds[0]
 
 
 def _ask(item, kind):
     options = {key: value for key, value in item.items() if key != kind and key not in _MANNER}
-    if "timeout" in item:
+    if "timeout" in item and (kind in _KINDS or kind == "tls"):
         options["timeout"] = item["timeout"]
     try:
-        return _KINDS[kind](item[kind], **options)
+        if kind in _KINDS:
+            code, sentence = _KINDS[kind](item[kind], **options)
+            return _VERDICTS.get(code, "fail"), code, sentence
+        if _MORE[kind] not in __salt__:
+            return "unknown", "call-missing", f"{_MORE[kind]} is not available on this host"
+        answer = __salt__[_MORE[kind]](item[kind], **options)
+        return answer["verdict"], answer["code"], answer["sentence"].rstrip(".")
     except SaltInvocationError:
         raise
     except Exception as err:  # pylint: disable=broad-except  # a check must answer, whatever it is
         log.debug("health check %s raised", item, exc_info=True)
-        return False, f"{kind} {item[kind]}: {_reason(err)}"
+        return "unknown", "not-asked", f"{kind} {item[kind]}: {_reason(err)}"
 
 
 def check(checks):
@@ -224,11 +240,15 @@ def check(checks):
         ``unit`` (``enabled``: also wants it started at boot, default True), ``port``
         (``address``, default the host's own), ``http`` (``status``: a code or a list, ``ca``:
         trusted beside the system's), ``file`` (``mode``, ``user``, ``group``), ``call`` (``args``,
-        ``kwargs``; the function returns a truth value or ``{"ok": bool, "sentence": str}``).
+        ``kwargs``; the function returns a truth value or ``{"ok": bool, "sentence": str}``, with
+        ``"verdict": "warn"`` where it is content and has something to tell), and ``tls``, ``disk``,
+        ``clock``, ``version`` with the arguments of :py:mod:`health_host`.
         All of them: ``timeout`` of a connection in seconds,
         ``retry: {attempts: N, interval: seconds}``
 
-    Returns a list of ``{"check": …, "ok": bool, "sentence": str}`` in the order asked.
+    Returns a list of ``{"check": …, "ok": bool, "verdict": "ok" | "warn" | "fail" | "unknown",
+    "code": str, "sentence": str}`` in the order asked. ``ok`` is true for ``ok`` and ``warn``;
+    ``unknown`` is what could not be asked. The codes are in ``docs/reference/codes.md``.
 
     CLI Example:
 
@@ -246,12 +266,21 @@ def check(checks):
         for attempt in range(attempts):
             if attempt:
                 time.sleep(float(retry.get("interval", 1)))
-            good, sentence = _ask(item, kind)
+            verdict, code, sentence = _ask(item, kind)
+            good = verdict in ("ok", "warn")
             if good:
                 break
         if not good and attempts > 1:
             sentence += f" (asked {attempts} times)"
-        answers.append({"check": item, "ok": bool(good), "sentence": sentence + "."})
+        answers.append(
+            {
+                "check": item,
+                "ok": good,
+                "verdict": verdict,
+                "code": code,
+                "sentence": sentence + ".",
+            }
+        )
     return answers
 
 

@@ -22,7 +22,7 @@ SERVICES = sorted(p.name for p in (TREE / "formulas").iterdir() if (p / "map.jin
 #: keys that say how a distribution packages the daemon: osmap.yaml sets them, not an operator
 PLATFORM_FACTS = {"config_file", "home", "package", "packages", "program", "tls_group", "unit"}
 STAGES = {"foundation", "infrastructure", "control", "resources"}
-CHECKS = {"unit", "port", "http", "file", "call"}
+CHECKS = {"unit", "port", "http", "file", "call", "tls", "disk", "clock", "version"}
 
 
 def service_class(service: str, role: str) -> dict[str, Any]:

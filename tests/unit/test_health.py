@@ -11,6 +11,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography import x509
@@ -18,13 +19,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from salt.exceptions import SaltInvocationError
 
-from saltern.modules import health
+from saltern.modules import health, health_host
+from saltern.rollout import gates
 
 
 @pytest.fixture(autouse=True)
 def loader(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     """What Salt's loader gives a module; returns the execution functions, to add some."""
-    functions: dict[str, object] = {}
+    kinds = ("tls", "disk", "clock", "version")
+    functions: dict[str, object] = {f"health_host.{k}": getattr(health_host, k) for k in kinds}
+    monkeypatch.setattr(health_host, "__salt__", functions, raising=False)
     monkeypatch.setattr(health, "__salt__", functions, raising=False)
     monkeypatch.setattr(health, "__pillar__", {"host": {"address": "127.0.0.1"}}, raising=False)
     monkeypatch.setattr(health, "__grains__", {"virtual": "container"}, raising=False)
@@ -32,11 +36,20 @@ def loader(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
 
 
 def ask(**check):
+    answer = verdict(**check)
+    return answer["ok"], answer["sentence"]
+
+
+def verdict(**check):
     (answer,) = health.check([check])
-    assert set(answer) == {"check", "ok", "sentence"}
+    assert set(answer) == {"check", "ok", "verdict", "code", "sentence"}
     assert answer["check"] == check
     assert answer["sentence"].endswith(".")
-    return answer["ok"], answer["sentence"]
+    # the reader knows the code, and its level agrees with both the verdict and ok
+    read = gates.read(check, answer)
+    assert (read.level, read.code) == (answer["verdict"], answer["code"])
+    assert read.passes is answer["ok"]
+    return answer
 
 
 # --- ports ------------------------------------------------------------------------------------
@@ -263,6 +276,26 @@ def test_calls(loader, answer, good, sentence):
     assert ask(call="x.healthy") == (good, sentence)
 
 
+def test_what_could_not_be_asked_is_unknown(loader, tmp_path, monkeypatch):
+    def raises():
+        raise RuntimeError("no connection")
+
+    loader["x.healthy"] = raises
+    assert verdict(call="x.healthy")["verdict"] == "unknown"
+    assert verdict(call="x.gone")["code"] == "call-missing"
+    del loader["health_host.disk"]
+    assert verdict(disk="/")["code"] == "call-missing"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert verdict(unit="nginx")["verdict"] == "unknown"
+
+
+def test_a_call_may_warn(loader):
+    loader["x.healthy"] = lambda: {"ok": True, "verdict": "warn", "sentence": "2 alarms"}
+    assert (verdict(call="x.healthy")["verdict"], ask(call="x.healthy")[0]) == ("warn", True)
+    loader["x.healthy"] = lambda: {"ok": False, "verdict": "warn", "sentence": "2 alarms"}
+    assert verdict(call="x.healthy")["verdict"] == "fail"
+
+
 def test_a_call_gets_its_arguments(loader):
     loader["x.healthy"] = lambda a, b: {"ok": (a, b) == (1, 2), "sentence": "."}
     assert ask(call="x.healthy", args=[1], kwargs={"b": 2})[0] is True
@@ -278,6 +311,102 @@ def test_a_call_that_raises_is_no_health(loader):
 
 def test_a_call_that_is_not_there():
     assert ask(call="x.healthy") == (False, "x.healthy is not available on this host.")
+
+
+# --- certificates, room, clock, versions ------------------------------------------------------
+
+
+def test_a_certificate_that_ends_soon(tls: tuple[str, Path]):
+    url, ca = tls
+    address = url.removeprefix("https://")
+    assert verdict(tls=address, ca=str(ca), days=0, warn_days=0.5)["verdict"] == "ok"
+    soon = verdict(tls=address, ca=str(ca), days=0.5, warn_days=30)
+    assert (soon["verdict"], soon["code"]) == ("warn", "tls-expiring")
+    assert soon["sentence"] == f"the certificate of {address} is good for 1 days."
+    assert verdict(tls=address, ca=str(ca), days=7)["verdict"] == "fail"
+
+
+def test_a_certificate_that_is_over(tls: tuple[str, Path], monkeypatch: pytest.MonkeyPatch):
+    url, ca = tls
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+        error.verify_message = "certificate has expired"
+        raise error
+
+    monkeypatch.setattr(ssl.SSLContext, "wrap_socket", refuse)
+    answer = verdict(tls=url.removeprefix("https://"), ca=str(ca))
+    assert (answer["verdict"], answer["code"]) == ("fail", "tls-expiring")
+
+
+def test_a_certificate_of_another_authority(tls: tuple[str, Path], tmp_path: Path):
+    address = tls[0].removeprefix("https://")
+    assert verdict(tls=address, ca=str(tmp_path / "none"))["code"] == "tls-refused"
+
+
+def test_a_service_without_tls():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    assert verdict(tls=address)["code"] == "tls-refused"
+
+
+def test_room_on_a_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    assert verdict(disk=str(tmp_path), free=0, inodes=0)["verdict"] == "ok"
+    assert verdict(disk=str(tmp_path), free=0, warn=10**9)["verdict"] == "warn"
+    full = verdict(disk=str(tmp_path), free=10**9)
+    assert (full["verdict"], full["code"]) == ("fail", "disk-low")
+    assert verdict(disk=str(tmp_path / "none"))["verdict"] == "unknown"
+    for left, told in ((4, "fail"), (8, "warn"), (50, "ok")):
+        table = SimpleNamespace(
+            f_files=100, f_favail=left, f_bavail=1, f_blocks=1, f_bfree=1, f_frsize=4096
+        )
+        monkeypatch.setattr(health_host.os, "statvfs", lambda _, table=table: table)
+        found = health_host.disk(str(tmp_path), free=0)
+        assert (found["verdict"], found["ok"]) == (told, told != "fail")
+
+
+@pytest.mark.parametrize(
+    ("program", "answer", "found"),
+    [
+        ("chronyc", "50505053,PPS,1,1.2,-0.001,0.1,0.1,0,0,0,0,0,0,Normal", ("ok", "ok")),
+        ("chronyc", "50505053,PPS,1,1.2,-0.3,0.1,0.1,0,0,0,0,0,0,Normal", ("warn", "clock-off")),
+        ("chronyc", "50505053,PPS,1,1.2,0.7,0.1,0.1,0,0,0,0,0,0,Normal", ("fail", "clock-off")),
+        ("chronyc", "0,,0,0,0,0,0,0,0,0,0,0,0,Not synchronised", ("fail", "clock-free")),
+        ("chronyc", "506 Cannot talk to daemon", ("unknown", "not-asked")),
+        ("timedatectl", "yes", ("ok", "ok")),
+        ("timedatectl", "no", ("fail", "clock-free")),
+        ("none", "", ("unknown", "not-asked")),
+    ],
+)
+def test_the_clock(tmp_path, monkeypatch, program, answer, found):
+    (tmp_path / program).write_text(f"#!/bin/sh\necho '{answer}'\n")
+    (tmp_path / program).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    answer = verdict(clock=0.5)
+    assert (answer["verdict"], answer["code"]) == found
+
+
+def test_versions_of_packages(loader):
+    loader["pkg.version"] = lambda name: {"haproxy": "2.6.12-1"}.get(name, "")
+    assert verdict(version="haproxy", wanted="2.6.*")["sentence"] == "haproxy is 2.6.12-1."
+    assert verdict(version="haproxy", wanted="2.8.*")["code"] == "version-differs"
+    assert verdict(version="nginx")["code"] == "version-missing"
+    del loader["pkg.version"]
+    assert verdict(version="nginx")["verdict"] == "unknown"
+
+
+def test_versions_in_a_virtual_environment(tmp_path: Path):
+    site = tmp_path / "lib/python3.11/site-packages"
+    for name in ("keystone-27.0.0.dist-info", "keystone_tempest_plugin-1.0.dist-info"):
+        (site / name).mkdir(parents=True)
+    assert verdict(version="keystone", venv=str(tmp_path), wanted="27.0.0")["ok"] is True
+    assert verdict(version="keystone", venv=str(tmp_path), wanted="28.*")["ok"] is False
+    assert verdict(version="Keystone.Tempest-Plugin", venv=str(tmp_path), wanted="1.0")["ok"]
+    assert verdict(version="glance", venv=str(tmp_path))["code"] == "version-missing"
+
+
+def test_a_time_out_for_what_has_none_is_left_out(tmp_path: Path):
+    assert verdict(disk=str(tmp_path), free=0, inodes=0, timeout=3)["verdict"] == "ok"
 
 
 # --- all of them ------------------------------------------------------------------------------
