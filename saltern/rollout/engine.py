@@ -178,7 +178,7 @@ class Engine:
         if begun(run.records, wave):
             return
         where = f"stage {stage.name}, wave {wave.name!r}"
-        told = False
+        told, waited = False, 0.0
         while True:
             wishes = run.wishes()
             if wishes.abort:
@@ -187,14 +187,14 @@ class Engine:
                 )
             if wishes.pause:
                 raise Stopped(PAUSED, f"Paused by people before {where}.", stage.name, wave.number)
-            left = _early(run, stage, wave)
+            left = _early(run, stage, wave, waited)
             if left <= 0:
                 return
             if not told:
                 told = True
                 line = f"  {where} begins in {left / 60:.0f} min, at {stage.rate:g} nodes an hour"
                 run.tell("wave/wait", {"stage": stage.name, "seconds": round(left)}, line)
-            run.pause(left)
+            waited += run.pause(left)
 
     def _wave(self, run: Progress, stage: Stage, wave: Wave, tally: _Tally) -> None:
         where = {"stage": stage.name, "wave": wave.number, "nodes": list(wave.nodes)}
@@ -327,16 +327,18 @@ def _sent(step: Step, record: StepRecord | None) -> bool:
     return bool(step.calls or step.checks) and record is not None and any(record.jids)
 
 
-def _early(run: Progress, stage: Stage, wave: Wave) -> float:
-    """Seconds until a wave may begin: the one before it takes its time at the stage's rate."""
+def _early(run: Progress, stage: Stage, wave: Wave, waited: float) -> float:
+    """Seconds until a wave may begin: the one before it takes its time at the stage's rate.
+
+    :param waited: seconds that were waited for it already; a clock that is put back does not tell
+    """
     before = [other for other in stage.waves if other.number < wave.number and other.nodes]
     if stage.rate <= 0 or not before or not wave.nodes:
         return 0.0
     records = [run.records[step.id] for step in before[-1].steps if step.id in run.records]
     takes = len(before[-1].nodes) * 3600.0 / stage.rate
     began = min((record.begun for record in records), default=run.clock.now() - takes)
-    # a clock that was put back makes it no longer than it was meant to be
-    return min(takes, began + takes - run.clock.now())
+    return takes - max(waited, run.clock.now() - began)
 
 
 def _last(plan: Plan, until: str) -> int:

@@ -213,12 +213,12 @@ def _checks(work: Work) -> Done:
 def _there(work: Work, nodes: Sequence[str]) -> dict[str, Return]:
     """Ask nodes whether they are there, for as long as the step waits for silent ones."""
     run, found = work.run, work.run.bus.present(nodes)
-    record = run.records[work.step.id]
+    begun, waited = run.records[work.step.id].begun, 0.0
     while silent := [node for node, answer in found.items() if not answer.ok]:
-        left = record.begun + patience(work.step) - run.clock.now()
+        left = patience(work.step) - max(waited, run.clock.now() - begun)
         if left <= 0:
             break
-        run.pause(left)
+        waited += run.pause(left)
         found |= run.bus.present(silent)
     return found
 
@@ -286,9 +286,10 @@ def _soak(work: Work) -> Done:
     run, step, record = work.run, work.step, work.record
     if record is None or not record.jids:
         record = run.intent(step, (run.bus.new_jid(),))
+    waited = 0.0
     while True:
-        # a clock that was put back makes it no longer than it was meant to be
-        left = min(step.seconds, record.begun + step.seconds - run.clock.now())
+        # a clock that is put back makes it no longer than it was meant to be
+        left = step.seconds - max(waited, run.clock.now() - record.begun)
         if left <= 0:
             return Done(OK, {node: NodeResult(True) for node in work.nodes})
         wishes = run.wishes()
@@ -296,7 +297,7 @@ def _soak(work: Work) -> Done:
             return Done(BROKEN, {}, f"{step.title}: cut short, as the rollout ends here.")
         if wishes.pause and not run.leases:
             raise Stopped(PAUSED, f"Paused by people while wave {work.wave.name!r} soaks.")
-        run.pause(left)
+        waited += run.pause(left)
 
 
 def _release(work: Work) -> Done:

@@ -129,10 +129,15 @@ class Progress:
         if self.probes is not None:
             self.probes.poll()
 
-    def pause(self, seconds: float) -> None:
-        """Let at most ``seconds`` pass, and no more than until the next look at the wishes."""
+    def pause(self, seconds: float) -> float:
+        """Let at most ``seconds`` pass, and no more than until the next look at the wishes.
+
+        :returns: the seconds that passed at least: a clock that is put back does not tell
+        """
         self.tick()
-        self.clock.sleep(min(seconds, LOOK))
+        slept = min(seconds, LOOK)
+        self.clock.sleep(slept)
+        return slept
 
     def missed(self, stage: Stage, *, force: bool = False) -> tuple[str, ...]:
         """Return a sentence for each limit of a stage that its probes missed since it began."""

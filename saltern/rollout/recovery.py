@@ -45,8 +45,8 @@ class Notes(Protocol):
         """Do what is due while answers are waited for."""
         ...
 
-    def pause(self, seconds: float) -> None:
-        """Let some time pass, ``seconds`` at most."""
+    def pause(self, seconds: float) -> float:
+        """Let some time pass, ``seconds`` at most; return how much."""
         ...
 
 
@@ -170,10 +170,10 @@ def perform(
     given = ask(run, step, calls, dropped, record.jids, fresh=fresh, publish=publish)
     if not publish or not step.idempotent:
         return given
-    sent_again = False
+    sent_again, waited = False, 0.0
     while lost := given.lost:
         now = run.clock.now()
-        waits = now < record.begun + patience(step)
+        waits = max(waited, now - record.begun) < patience(step)
         # one that did not end in time may still work on it
         if not waits and (sent_again or now - begin >= step.limit):
             break
@@ -189,7 +189,7 @@ def perform(
         elif not waits:
             break
         if waits:
-            run.pause(PAUSE)
+            waited += run.pause(PAUSE)
     return given
 
 

@@ -41,7 +41,7 @@ def leases_of(
                     owner=rollout,
                     step=step.id,
                     node=node,
-                    what=_what(call, node),
+                    what=call.what or _what(call, node),
                     undo=(undo if call.serves else replace(undo, nodes=(node,)),),
                     taken=record.begun,
                     expires=record.begun + LEASE_SECONDS,
