@@ -2,7 +2,7 @@
 
     salt-run rollout.plan change revision=v2.5                  # look at it first
     salt-run state.orch change pillar='{"plan": "1f0c9a3b77de", "approved_by": "anna"}'
-    salt-run state.orch change pillar='{"options": {"revision": "v2.5"}}'        # plan and apply
+    salt-run state.orch change pillar='{"options": {"revision": "v2.5"} }'       # plan and apply
     salt-run state.orch change test=True
 
   Pillar: plan (hash of a plan; without one it is made here), options (as in rollout.plan: revision,

@@ -1,0 +1,402 @@
+"""A rollout from the plan to the report: model in git, journal on the disk, nodes that replay."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from saltern.adapters import observing
+from saltern.adapters.modelcompare import pair
+from saltern.adapters.modelsite import ModelSite
+from saltern.adapters.rolling import replan
+from saltern.errors import LockedError, PlanError, RolloutError, SalternError
+from saltern.model import impact as library
+from saltern.model import redact
+from saltern.model.diff import compare
+from saltern.plan.request import Request
+from saltern.plan.types import Basis, Plan
+from saltern.rollout import report
+from saltern.rollout.ports import ABORTED, DONE, FAILED, PAUSED, RUNNING, UNDONE, Call
+from tests.support.fakes import FAILS, WORKS
+from tests.support.rolling import CLUSTER, DB, WEBS, Master
+
+CHANGE = Request("change", CLUSTER)
+
+
+@pytest.fixture
+def rendered(tmp_path: Path) -> Master:
+    """States are rendered by Salt to see what a change touches, which takes seconds."""
+    return Master(tmp_path)
+
+
+@pytest.fixture
+def master(rendered: Master, monkeypatch: pytest.MonkeyPatch) -> Master:
+    """What a change touches is judged by the data alone."""
+
+    def touched(site: Any, before: str, after: str, nodes: Any) -> library.Impact:
+        one, two = pair(ModelSite(site), before, after, site.cluster)
+        key = redact.process_key()
+        found = compare(one, two, key=key, cluster=site.cluster, only=nodes)
+        return library.impact(one, two, found, None, key=key)
+
+    monkeypatch.setattr(observing, "touched", touched)
+    return rendered
+
+
+def begun(master: Master, request: Request = CHANGE) -> str:
+    """Plan and begin; returns the rollout's id."""
+    rolling = master.rolling()
+    return rolling.begin(rolling.plan(request).hash)
+
+
+def changed(master: Master) -> set[str]:
+    """Functions that were called and change something."""
+    return {call.fun for call in master.bus.published} - {"health.check", "test.ping"}
+
+
+def test_a_plan_shows_what_a_change_touches_and_changes_nothing(rendered: Master) -> None:
+    before = rendered.deployed
+    after = rendered.commit(8080)
+    planned = rendered.rolling().plan(CHANGE)
+    (control, commit) = planned.plan.stages
+    assert control.roles == ("web.server",)
+    assert [wave.nodes for wave in control.waves] == [(web,) for web in WEBS]
+    assert dict(control.restarts) == dict.fromkeys(WEBS, ("restart web",))
+    assert commit.phase == "commit"
+    assert planned.plan.basis.revision == after
+    assert planned.plan.limits["revision"] == "HEAD"
+    assert "restart web on web01-03" in planned.text
+    assert planned.hash in planned.text
+    assert rendered.rolling().rollouts.plan(planned.hash[:8]) == planned.plan
+    assert (rendered.pins, rendered.deployed) == ({}, before)
+    assert changed(rendered) == set()
+
+
+def test_apply_moves_nodes_wave_by_wave_and_the_cluster_in_the_end(master: Master) -> None:
+    old, new = master.deployed, master.commit(8080)
+    seen: list[tuple[str, dict[str, str]]] = []
+
+    def look(call: Call) -> None:
+        if call.fun == "state.apply":
+            assert master.deployed == old
+            seen.append((call.nodes[0], master.pins))
+
+    master.bus.on_publish = look
+    answer = master.rolling().run(begun(master))
+    assert (answer["state"], answer["retcode"], answer["result"]) == (DONE, 0, True)
+    assert seen == [(web, dict.fromkeys(WEBS[: n + 1], new)) for n, web in enumerate(WEBS)]
+    assert (master.pins, master.deployed) == ({}, new)
+    assert master.bus.world.out == set()
+    assert "3 states changed on web01 1, web02 1, web03 1" in answer["comment"]
+
+
+def _commit(master: Master) -> None:
+    master.commit(9090)
+
+
+def _pin(master: Master) -> None:
+    master.rolling().model.pin([DB], master.deployed, "bob", "by hand")
+
+
+def _deploy(master: Master) -> None:
+    model = master.rolling().model
+    model.deploy(model.find("HEAD"), CLUSTER, "bob", "by hand")
+
+
+def _vanish(master: Master) -> None:
+    master.bus.world.away.add(WEBS[2])
+
+
+def _edit(master: Master) -> None:
+    (master.served / "new.sls").write_text("{}\n")
+
+
+def _artifact(master: Master) -> None:
+    path = master.root / "artifacts/web.tar.zst"
+    path.write_bytes(path.read_bytes() + b"other")
+
+
+@pytest.mark.parametrize("move", [_commit, _pin, _deploy, _vanish, _edit, _artifact])
+def test_a_plan_is_refused_once_anything_it_was_made_from_has_moved(
+    master: Master, move: Callable[[Master], None]
+) -> None:
+    artifact = master.root / "artifacts/web.tar.zst"
+    artifact.parent.mkdir()
+    artifact.write_bytes(b"one")
+    master.commit(8080, source={"url": "https://x/artifacts/web.tar.zst"})
+    rolling = master.rolling()
+    planned = rolling.plan(CHANGE)
+    assert rolling.moved(planned.plan) == []
+    move(master)
+    pins, deployed = master.pins, master.deployed
+    with pytest.raises(PlanError, match="no longer fits") as refused:
+        master.rolling().begin(planned.hash)
+    assert refused.value.exit_code == 2
+    assert "`salt-run rollout.plan change cluster=shop revision=HEAD`" in str(refused.value)
+    assert (master.pins, master.deployed) == (pins, deployed)
+    assert master.rolling().rollouts.list() == ()
+    assert changed(master) == set()
+
+
+def test_a_revision_that_is_not_fit_is_no_plan(master: Master) -> None:
+    master.content["classes/service/web/server.yml"]["parameters"]["x"] = "${no:where}"
+    master.commit(8080)
+    with pytest.raises(PlanError, match=r"revision HEAD is not fit: .*no:where"):
+        master.rolling().plan(CHANGE)
+
+
+def test_who_is_unwell_is_told_when_that_leaves_nobody_to_work_on(master: Master) -> None:
+    master.commit(8080)
+    master.bus.unwell[WEBS[1]] = "unit web is dead"
+    master.bus.unwell[WEBS[2]] = "unit web is failed"
+    with pytest.raises(PlanError) as refused:
+        master.rolling().plan(Request("change", CLUSTER, nodes=WEBS[:1]))
+    assert f"{WEBS[1]}: web.server: unit web is dead" in str(refused.value)
+
+
+def test_restarts_stay_at_the_deployed_revision(master: Master) -> None:
+    old = master.deployed
+    master.commit(8080)
+    request = Request("restart", CLUSTER, roles=("web.server",))
+    with pytest.raises(PlanError, match="restart moves no revision"):
+        master.rolling().plan(request, "HEAD")
+    answer = master.rolling().run(begun(master, request))
+    assert answer["state"] == DONE
+    assert "service.restart" in changed(master)
+    assert "state.apply" not in changed(master)
+    assert (master.pins, master.deployed) == ({}, old)
+
+
+def test_a_bad_canary_stops_it_and_the_others_are_untouched(master: Master) -> None:
+    old, new = master.deployed, master.commit(8080)
+    good = master.bus.script
+    master.bus.script = lambda node, call, n: FAILS if call.fun == "state.apply" else WORKS
+    rollout = begun(master)
+    answer = master.rolling().run(rollout)
+    assert (answer["state"], answer["retcode"], answer["result"]) == (FAILED, 1, False)
+    assert f"salt-run rollout.retry {rollout}" in answer["comment"]
+    assert (master.pins, master.deployed) == ({WEBS[0]: new}, old)
+    assert master.bus.world.out == set()
+    with pytest.raises(RolloutError, match="is failed"):
+        master.rolling().resume(rollout)
+    master.bus.script = good
+    assert master.rolling().retry(rollout)["state"] == DONE
+    assert (master.pins, master.deployed) == ({}, new)
+
+
+def test_a_wave_over_its_budget_is_taken_back_when_the_plan_says_so(master: Master) -> None:
+    old = master.deployed
+    master.commit(8080)
+    master.bus.script = lambda node, call, n: (
+        FAILS if call.fun == "state.apply" and node == WEBS[1] and n == 0 else WORKS
+    )
+    answer = master.rolling().run(begun(master, Request("change", CLUSTER, on_failure="rollback")))
+    assert (answer["state"], answer["retcode"]) == (FAILED, 1)
+    assert answer["rolled_back"]["state"] == DONE
+    assert "Its wave was taken back" in answer["comment"]
+    assert set(master.pins) == {WEBS[0]}
+    assert master.deployed == old
+    # the rollout itself is still there to be gone on with, or taken back
+    assert master.rolling().rollouts.get(answer["rollout"]).state == FAILED
+
+
+def test_a_rollback_restores_revision_and_pins(master: Master) -> None:
+    old = master.deployed
+    master.rolling().model.pin([DB], old, "bob", "by hand")
+    master.commit(8080)
+    rollout = begun(master)
+    master.rolling().run(rollout)
+    planned, lost = master.rolling().undoing(rollout)
+    assert planned.plan.undoes == rollout
+    assert lost == []
+    assert master.rolling().rollouts.get(rollout).state == DONE
+    answer = master.rolling().rollback(rollout)
+    assert answer["state"] == DONE
+    assert (master.pins, master.deployed) == ({DB: old}, old)
+    assert master.rolling().rollouts.get(rollout).state == UNDONE
+
+
+def test_a_running_rollout_is_not_taken_back(master: Master) -> None:
+    master.commit(8080)
+    rollout = begun(master)
+    with pytest.raises(RolloutError, match="is planned"):
+        master.rolling().rollback(rollout)
+
+
+def test_pause_resume_and_abort(master: Master) -> None:
+    master.commit(8080)
+    rollout = begun(master)
+    assert "pauses after the wave" in master.rolling().pause(rollout)["comment"]
+    answer = master.rolling().run(rollout)
+    assert (answer["state"], answer["retcode"], answer["result"]) == (PAUSED, 3, False)
+    assert "paused already" in master.rolling().pause(rollout)["comment"]
+    answer = master.rolling().abort(rollout, "the window is over")
+    assert (answer["state"], answer["result"], answer["retcode"]) == (ABORTED, True, 0)
+    assert "the window is over" in answer["comment"]
+    with pytest.raises(RolloutError, match="is aborted"):
+        master.rolling().resume(rollout)
+    with pytest.raises(SalternError, match="is over"):
+        master.rolling().pause(rollout)
+
+
+def test_the_first_interrupt_from_the_keyboard_pauses_after_the_wave(master: Master) -> None:
+    master.commit(8080)
+    rollout = begun(master)
+
+    def interrupt(call: Call) -> None:
+        if call.fun == "state.apply" and call.nodes == WEBS[:1]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    master.bus.on_publish = interrupt
+    before = signal.getsignal(signal.SIGINT)
+    answer = master.rolling().run(rollout)
+    assert signal.getsignal(signal.SIGINT) == before
+    assert (answer["state"], answer["retcode"]) == (PAUSED, 3)
+    assert set(master.bus.world.roles) == set(WEBS[:1])
+    assert master.bus.world.out == set()
+    assert any("then the rollout pauses" in line for line in master.events.lines())
+    # that was a wish of this run only
+    assert master.rolling().resume(rollout)["state"] == DONE
+
+
+def test_a_second_interrupt_ends_at_once_and_nothing_is_lost(master: Master) -> None:
+    master.commit(8080)
+    rollout = begun(master)
+
+    def interrupt(call: Call) -> None:
+        if call.fun == "state.apply":
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    master.bus.on_publish = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        master.rolling().run(rollout)
+    assert master.rolling().rollouts.get(rollout).state == RUNNING
+    assert [found.id for found in master.rolling().rollouts.interrupted()] == [rollout]
+    master.bus.on_publish = lambda call: None
+    assert master.rolling().resume(rollout)["state"] == DONE
+    assert master.bus.world.out == set()
+    assert max(master.bus.world.ran.values()) == 1
+
+
+def test_a_second_rollout_is_refused_and_names_the_first(master: Master) -> None:
+    master.commit(8080)
+    rolling = master.rolling()
+    one = rolling.plan(CHANGE)
+    two = rolling.plan(Request("restart", CLUSTER, roles=("web.server",)))
+    rollout = rolling.begin(one.hash)
+    with pytest.raises(LockedError, match=rollout):
+        rolling.begin(two.hash)
+    rolling.rollouts.release_claim(rollout, rolling.rollouts.get(rollout).owner)
+    assert "has no lock any more" in rolling.unlock(rollout)["comment"]
+    assert rolling.begin(two.hash) != rollout
+
+
+def test_an_orchestration_goes_phase_by_phase(master: Master) -> None:
+    new = master.commit(8080)
+    hash = master.rolling().plan(CHANGE).hash
+    seen: list[str] = []
+    preview = master.rolling().started(hash, test=True)
+    assert (preview["result"], preview["changes"]) == (None, {"plan": hash})
+    foretold = master.rolling().foretold("control", None)
+    assert foretold["result"] is None
+    assert len(foretold["changes"]["steps"]) == 21
+    assert master.rolling().foretold("foundation", None)["result"] is True
+    first = master.rolling().started(hash, "berta")
+    assert first["result"]
+    # run again, it goes on with what is under way
+    assert master.rolling().started(hash)["rollout"] == first["rollout"]
+    answers = {
+        name: master.rolling().phase(name, None, seen.append)
+        for name in ("preflight", "foundation", "control", "resources", "commit", "sanity")
+    }
+    assert {name: answer["result"] for name, answer in answers.items()} == dict.fromkeys(
+        answers, True
+    )
+    assert answers["foundation"]["comment"] == "Phase foundation: nothing to do."
+    told = answers["control"]["comment"]
+    assert told.startswith("Phase control: 21 steps in 3 waves; 3 states changed (web01 1, ")
+    assert answers["commit"]["state"] == DONE
+    assert master.deployed == new
+    with pytest.raises(PlanError, match="there is no phase fundation"):
+        master.rolling().phase("fundation", None, seen.append)
+
+
+def test_a_phase_that_fails_stops_the_orchestration(master: Master) -> None:
+    master.commit(8080)
+    master.bus.script = lambda node, call, n: FAILS if call.fun == "state.apply" else WORKS
+    rolling = master.rolling()
+    rolling.started(rolling.plan(CHANGE).hash)
+    for _ in range(2):  # asked again, it is still so
+        answer = rolling.phase("control", None, print)
+        assert (answer["result"], answer["retcode"]) == (False, 1)
+    with pytest.raises(RolloutError, match="no rollout of plan"):
+        rolling.phase("control", rolling.plan(Request("change", CLUSTER, canary=2)).hash, print)
+
+
+def test_following_tells_what_happens_until_it_ends(master: Master) -> None:
+    master.commit(8080)
+    rollout = begun(master)
+    lines: list[str] = []
+    sleep = master.clock.sleep
+
+    def carried_out_meanwhile(seconds: float) -> None:
+        sleep(seconds)
+        master.rolling().run(rollout)
+
+    follower = master.rolling()
+    follower.clock.sleep = carried_out_meanwhile  # type: ignore[method-assign]
+    assert follower.follow(rollout, lines.append).state == DONE
+    assert any(line.startswith("apply web.server on web01: done after") for line in lines)
+    assert lines[-1] == f"rollout {rollout} is done."
+
+
+def test_a_rollout_is_found_by_id_by_plan_or_because_it_is_the_only_one(master: Master) -> None:
+    with pytest.raises(RolloutError, match=r"no rollout of cluster shop is under way"):
+        master.rolling().find(None)
+    master.commit(8080)
+    rollout = begun(master)
+    plan = master.rolling().rollouts.get(rollout).plan
+    for name in (None, rollout, plan, plan[:8]):
+        assert master.rolling().find(name).id == rollout
+    master.rolling().run(rollout)
+    assert master.rolling().latest(None) == rollout
+    with pytest.raises(SalternError, match="there is no rollout r1-1"):
+        master.rolling().find("r1-1")
+
+
+def test_a_report_of_a_rollout_is_whole(master: Master) -> None:
+    master.commit(8080)
+    rolling = master.rolling()
+    rollout = rolling.begin(rolling.plan(CHANGE).hash, "berta", "ticket 7")
+    rolling.run(rollout)
+    data = rolling.report(rollout)
+    assert (data["by"], data["approved_by"], data["why"]) == ("anna", "berta", "ticket 7")
+    assert data["steps"] == {"done": 22, "all": 22}
+    assert len(data["leases"]) == 3
+    assert all(lease["released"] for lease in data["leases"])
+    assert "| web01 drained |" in report.markdown(data)
+    (row,) = rolling.listed()
+    assert (row["id"], row["state"], row["by"]) == (rollout, DONE, "anna")
+
+
+def test_the_command_to_plan_again_asks_for_the_same() -> None:
+    limits = {
+        "revision": "v2",
+        "nodes": ["a", "b"],
+        "canary": 2,
+        "slo": {"k": 0.0},
+        "probes": False,
+    }
+    plan = Plan("change", "shop", Basis("b"), (), limits=limits)
+    assert replan(plan) == (
+        "salt-run rollout.plan change cluster=shop canary=2 nodes=a,b probes=False revision=v2"
+        " slo=k=0.0"
+    )
+    undoing = Plan("rollback", "shop", Basis("b"), (), undoes="r1-1")
+    assert replan(undoing) == "salt-run rollout.rollback r1-1 test=True"
