@@ -57,7 +57,8 @@ def start(interval=10, grace=30):
                 model = ModelSite(Site.of(__opts__, None, any_cluster=True))
                 child = spawn(__opts__, _called)
                 resumer = Resumer(Rollouts(model.journal), MonotonicClock(), child, float(grace))
-            resumer.look()
+            for rollout in resumer.look():
+                log.warning("rollout %s has no process any more and is gone on with", rollout)
             told = ""
         except SalternError as err:
             # said once: a journal that is not there yet will not come sooner

@@ -46,7 +46,7 @@ class Resumer:
     clock: Clock
     spawn: Spawn
     grace: float = 30.0
-    _seen: dict[str, tuple[int, float]] = field(default_factory=dict)
+    _seen: dict[str, tuple[frozenset[tuple[str, int, str]], float]] = field(default_factory=dict)
     _children: dict[str, Child] = field(default_factory=dict)
 
     def look(self) -> list[str]:
@@ -65,8 +65,8 @@ class Resumer:
         state = self.rollouts.load(found.id)
         if not state.plan.resume:
             return False
-        now, steps = self.clock.now(), sum(r.attempt for r in state.records.values())
-        steps += sum(record.ended is not None for record in state.records.values())
+        now = self.clock.now()
+        steps = frozenset((r.step, r.attempt, r.phase) for r in state.records.values())
         mark = self._seen.get(found.id)
         if mark is None or mark[0] != steps:
             mark = self._seen[found.id] = (steps, now)
@@ -74,7 +74,6 @@ class Resumer:
 
     def _go_on(self, id: str) -> bool:
         self._seen.pop(id, None)
-        log.warning("rollout %s has no process any more and is gone on with", id)
         self._children[id] = self.spawn(id)
         return True
 

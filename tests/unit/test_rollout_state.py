@@ -113,3 +113,39 @@ def test_test_mode_is_handed_on_and_validates_nothing(load):
         "comment": "The health checks of stage control would be asked.",
     }
     assert len(runner.called) == 2
+
+
+def test_a_rollout_is_begun_by_plan_or_by_workflow(load):
+    runner = load(answered(result=True, comment="Rollout r1 is begun."))
+    rollout.begun("change", plan="1f0c", approved_by="anna", options={"canary": 2})
+    rollout.begun("scale-out", cluster="demo", options={"nodes": "cmp081", "revision": "v2"})
+    assert runner.called == [
+        ("rollout.begin", {"plan": "1f0c", "approved_by": "anna"}),
+        (
+            "rollout.begin",
+            {
+                "cluster": "demo",
+                "workflow": "scale-out",
+                "nodes": "cmp081",
+                "revision": "v2",
+            },
+        ),
+    ]
+
+
+@pytest.mark.parametrize(("code", "result"), [(0, True), (1, False), (2, False), (3, False)])
+def test_a_phase_is_done_only_when_its_rollout_says_so(load, code, result):
+    runner = load(answered(result=not code, retcode=code))
+    assert rollout.phase("control", plan="1f0c")["result"] is result
+    assert runner.called == [("rollout.phase", {"name": "control", "plan": "1f0c"})]
+
+
+def test_a_rollback_previews_in_test_mode(load):
+    runner = load(answered(result=None, changes={"plan": "1f0c"}), test=True)
+    assert rollout.undone("r1")["result"] is None
+    assert runner.called == [
+        ("rollout.rollback", {"rollout": "r1", "data": True, "test": True}),
+    ]
+    runner = load(answered(result=True))
+    assert rollout.undone("r1", accept_loss=True)["result"] is True
+    assert runner.called == [("rollout.rollback", {"rollout": "r1", "accept_loss": True})]

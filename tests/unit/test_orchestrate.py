@@ -1,0 +1,72 @@
+"""The orchestrations that an operator runs: their steps, in their order."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jinja2
+import pytest
+import yaml
+
+from saltern.rollout.engine import PHASES
+from tests.support import TREE, parsed
+
+ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(TREE / "orchestrate"), undefined=jinja2.StrictUndefined
+)
+ENVIRONMENT.filters["json"] = json.dumps
+
+
+def steps(name: str, **pillar: Any) -> list[tuple[str, str, dict[str, Any]]]:
+    """Id, function and arguments of each step."""
+    text = ENVIRONMENT.get_template(f"{name}.sls").render(pillar=pillar)
+    found = []
+    for ident, body in yaml.safe_load(text).items():
+        ((function, arguments),) = body.items()
+        found.append((ident, function, {k: v for one in arguments for k, v in one.items()}))
+    return found
+
+
+@pytest.mark.parametrize("name", ["change", "upgrade", "reboot", "scale"])
+def test_a_rollout_is_begun_and_each_phase_is_one_step(name: str) -> None:
+    (_, function, arguments), *rest = steps(name)
+    workflow = "scale-out" if name == "scale" else name
+    assert (function, arguments) == ("rollout.begun", {"name": workflow, "failhard": True})
+    assert [(f, a["name"]) for _, f, a in rest] == [("rollout.phase", p) for p in PHASES]
+    assert all(a == {"name": a["name"], "failhard": True} for _, _, a in rest)
+    assert [ident for ident, _, _ in rest] == [f"{workflow}-{phase}" for phase in PHASES]
+
+
+def test_what_the_pillar_says_reaches_the_steps() -> None:
+    # a hash of digits only stays a text
+    begin, *rest = steps("change", plan="123456", cluster="demo", approved_by="anna: 'x'")
+    assert begin[2] == {
+        "name": "change",
+        "cluster": "demo",
+        "plan": "123456",
+        "approved_by": "anna: 'x'",
+        "failhard": True,
+    }
+    assert {(a["plan"], a["cluster"]) for _, _, a in rest} == {("123456", "demo")}
+    options = {"revision": "1e5", "nodes": ["a"], "slo": {"keystone": 0.0}}
+    assert steps("change", options=options)[0][2]["options"] == options
+    assert steps("scale", workflow="replace")[0][2]["name"] == "replace"
+
+
+def test_a_rollback_names_its_rollout() -> None:
+    ((ident, function, arguments),) = steps("rollback", rollout="r20261122-1", accept_loss=True)
+    assert (ident, function) == ("rollback", "rollout.undone")
+    assert arguments == {"name": "r20261122-1", "accept_loss": True, "failhard": True}
+    assert "pillar must name" in steps("rollback")[0][2]["name"]
+
+
+def test_every_step_is_a_function_of_the_state_module() -> None:
+    functions = {
+        node.name for node in parsed(TREE / "_states/rollout.py").body if hasattr(node, "name")
+    }
+    for path in (TREE / "orchestrate").glob("*.sls"):
+        for _, function, _ in steps(path.stem):
+            module, _, name = function.partition(".")
+            assert module == "rollout"
+            assert name in functions
