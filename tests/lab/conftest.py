@@ -19,7 +19,14 @@ from tests.support.cluster import Cluster
 from tests.support.hosts import testinfra_host, why_no_hosts
 
 CLUSTER = "demo-core"
-ORDER = ("test_deploy", "test_services", "test_secrets", "test_refusals", "test_drills")
+ORDER = (
+    "test_deploy",
+    "test_services",
+    "test_secrets",
+    "test_refusals",
+    "test_rollout",
+    "test_drills",
+)
 KEEP = bool(os.environ.get("SALTERN_KEEP_LAB"))
 
 
