@@ -28,6 +28,7 @@ from saltern.plan.types import (
     Wave,
 )
 from saltern.rollout import gates
+from saltern.rollout.outcome import Finding
 from saltern.rollout.ports import (
     BROKEN,
     OK,
@@ -193,13 +194,22 @@ def _checks(work: Work) -> Done:
         asked.setdefault(check.node, []).extend([check] if check.checks else [])
     calls = calls_of(work.step)
     plain = _reader(calls)
+    findings: list[Finding] = []
 
     def read(index: int, node: str, answer: Return) -> NodeResult:
         if index < len(work.step.calls):
             return plain(index, node, answer)
-        return _judged(asked[node], answer)
+        verdicts = _verdicts(asked[node], answer)
+        at = work.run.clock.now()
+        findings.extend(
+            Finding(work.step.id, at, node, found.role, found.level, found.code, found.sentence)
+            for found in verdicts
+            if found.level != gates.OK
+        )
+        return _judged(verdicts, answer)
 
     done = _publish(work, calls, read)
+    done = replace(done, findings=tuple(findings))
     told = {node for call in calls for node in call.nodes} | set(work.dropped)
     rest = [node for node in dict.fromkeys((*work.nodes, *asked)) if node not in told]
     if not rest or work.closing:
@@ -223,23 +233,26 @@ def _there(work: Work, nodes: Sequence[str]) -> dict[str, Return]:
     return found
 
 
-def _judged(checks: Sequence[Check], answer: Return) -> NodeResult:
+def _verdicts(checks: Sequence[Check], answer: Return) -> list[gates.Verdict]:
     """Read the answer of one node to all its checks, role by role."""
     if not answer.ok or not isinstance(answer.data, list):
-        verdicts = list(gates.read_all(checks[0], answer))
-    elif len(answer.data) != sum(len(check.checks) for check in checks):
-        verdicts = list(gates.read_all(checks[0], replace(answer, data=None)))
-    else:
-        verdicts, begin = [], 0
-        for check in checks:
-            end = begin + len(check.checks)
-            verdicts += gates.read_all(check, replace(answer, data=answer.data[begin:end]))
-            begin = end
+        return list(gates.read_all(checks[0], answer))
+    if len(answer.data) != sum(len(check.checks) for check in checks):
+        return list(gates.read_all(checks[0], replace(answer, data=None)))
+    found: list[gates.Verdict] = []
+    begin = 0
+    for check in checks:
+        end = begin + len(check.checks)
+        found += gates.read_all(check, replace(answer, data=answer.data[begin:end]))
+        begin = end
+    return found
+
+
+def _judged(verdicts: Sequence[gates.Verdict], answer: Return) -> NodeResult:
     worst = gates.worst(verdicts)
-    told = " ".join(str(verdict) for verdict in verdicts if verdict.level != gates.OK)
     return NodeResult(
         all(verdict.passes for verdict in verdicts),
-        told,
+        " ".join(str(verdict) for verdict in verdicts if verdict.level != gates.OK),
         silent=answer.silent,
         code=worst.code if worst else "",
     )

@@ -5,7 +5,7 @@ The engine itself is :class:`saltern.rollout.engine.Engine`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,6 +14,28 @@ from saltern.rollout.ports import DONE, PAUSED, RUNNING, Lease, RolloutJournal
 #: ``runners("galera.form", {"cluster": "demo-core"})`` -> ``{"result", "changes", "comment"}``;
 #: whatever is not ``result: True`` counts as failed
 Runners = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A verdict that is worth a line in the report: whatever is not simply ok.
+
+    :param step: id of the step that asked
+    :param at: seconds since the epoch
+    :param node: who was asked
+    :param role: what about, empty for the host itself
+    :param verdict: ``warn``, ``fail`` or ``unknown``
+    :param code: from the closed list
+    :param sentence: what was seen
+    """
+
+    step: str
+    at: float
+    node: str
+    role: str
+    verdict: str
+    code: str
+    sentence: str
 
 
 class EngineJournal(RolloutJournal, Protocol):
@@ -28,6 +50,10 @@ class EngineJournal(RolloutJournal, Protocol):
 
     def release_claim(self, rollout: str, owner: str) -> None:
         """Give up a claim; nothing happens when ``owner`` does not have it."""
+        ...
+
+    def verdict(self, rollout: str, rows: Iterable[Any]) -> None:
+        """Note what a gate or a check found: rows with the fields of :class:`Finding`."""
         ...
 
 

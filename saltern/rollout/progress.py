@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from saltern.plan.types import Plan, Stage, Step, Wave
-from saltern.rollout.outcome import EngineJournal, Runners, Watch
+from saltern.rollout.outcome import EngineJournal, Finding, Runners, Watch
 from saltern.rollout.ports import (
     Clock,
     Events,
@@ -46,11 +46,13 @@ class Done:
     :param phase: ``ok``, ``failed`` or ``unknown``
     :param results: by node
     :param sentence: what went wrong with the step as a whole; not empty stops the stage
+    :param findings: verdicts that are not simply ok
     """
 
     phase: str
     results: Mapping[str, NodeResult] = field(default_factory=dict)
     sentence: str = ""
+    findings: tuple[Finding, ...] = ()
 
 
 class Stopped(Exception):
@@ -91,6 +93,7 @@ class Progress:
         self.leases: dict[str, Lease] = {
             lease.id: lease for lease in state.leases if lease.released is None
         }
+        self._began: dict[str, float] = {}  # stage to when it was begun
 
     # -- journal -------------------------------------------------------------------------------
 
@@ -101,7 +104,9 @@ class Progress:
         return record
 
     def result(self, step: Step, done: Done) -> StepRecord:
-        """Note how a step ended."""
+        """Note what a step found, and how it ended."""
+        if done.findings:
+            self.journal.verdict(self.id, done.findings)
         record = self.journal.result(
             self.id, step.id, done.phase, done.results, self.clock.now(), done.sentence
         )
@@ -143,13 +148,15 @@ class Progress:
         """Return a sentence for each limit of a stage that its probes missed since it began."""
         if self.probes is None or not stage.slo:
             return ()
-        began = [
-            self.records[step.id].begun
-            for wave in stage.waves
-            for step in wave.steps
-            if step.id in self.records
-        ]
-        since = min(began, default=self.clock.now())
+        if stage.name not in self._began:
+            began = [
+                self.records[step.id].begun
+                for wave in stage.waves
+                for step in wave.steps
+                if step.id in self.records
+            ]
+            self._began[stage.name] = min(began, default=self.clock.now())
+        since = self._began[stage.name]
         return tuple(self.probes.poll(stage.slo, since, force=force))
 
     # -- telling -------------------------------------------------------------------------------

@@ -165,19 +165,19 @@ class World:
     :param jobs: every published job
     :param returns: what is in the job cache, by job id
     :param ran: how often each ``(job id, node)`` was carried out
-    :param effects: of functions on nodes, in their order
     :param out: ``(server, proxy)`` that are drained
     :param roles: node to what was applied on it last
     :param away: nodes that are not there
+    :param told: how often each ``(function, node)`` was published
     """
 
     jobs: dict[str, Job] = field(default_factory=dict)
     returns: dict[str, dict[str, Return]] = field(default_factory=dict)
     ran: Counter[tuple[str, str]] = field(default_factory=Counter)
-    effects: list[tuple[str, str]] = field(default_factory=list)
     out: set[tuple[str, str]] = field(default_factory=set)
     roles: dict[str, tuple[str, ...]] = field(default_factory=dict)
     away: set[str] = field(default_factory=set)
+    told: Counter[tuple[str, str]] = field(default_factory=Counter)
     ids: int = 0
 
     def executions(self) -> Counter[tuple[str, str, str]]:
@@ -247,9 +247,9 @@ class FakeBus:
         world.jobs[job.jid] = job
         found = world.returns.setdefault(job.jid, {})
         for node in call.nodes:
-            before = sum(1 for fun, other in world.effects if (fun, other) == (call.fun, node))
+            before = world.told[call.fun, node]
+            world.told[call.fun, node] += 1
             what = GONE if node in world.away else self.script(node, call, before)
-            world.effects.append((call.fun, node))
             if what in (LOSES, GONE):
                 continue
             world.ran[job.jid, node] += 1
@@ -321,6 +321,7 @@ class Rows:
     wishes: dict[str, Wishes] = field(default_factory=dict)
     leases: dict[str, Lease] = field(default_factory=dict)
     owners: dict[str, str] = field(default_factory=dict)
+    verdicts: list[tuple[str, str, str]] = field(default_factory=list)
     pins: dict[str, str] = field(default_factory=dict)
     deployed: dict[str, str] = field(default_factory=dict)
 
@@ -447,6 +448,11 @@ class MemoryJournal:
             self.rows.pins = {n: held for n, held in self.rows.pins.items() if held != revision}
 
         self._change("commit", change)
+
+    def verdict(self, rollout: str, rows: Iterable[Any]) -> None:
+        del rollout
+        found = [(row.node, row.verdict, row.code) for row in rows]
+        self._change("verdict", lambda: self.rows.verdicts.extend(found))
 
     def held(self) -> list[str]:
         """Nodes that are out of service, as the journal has it."""

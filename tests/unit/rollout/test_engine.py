@@ -346,6 +346,8 @@ def test_answers_are_read_role_by_role_though_they_are_asked_at_once(
     outcome = bench.run()
     assert outcome.reason == f"{ONE}: glance: It is down."
     assert bench.record("control/1/1-gate").results[ONE].code == "unit-inactive"
+    # of each role the unit and the port were asked for; only the one is worth a line
+    assert bench.journal.rows.verdicts == [(ONE, "fail", "unit-inactive")]
     assert bench.bus.functions() == ["health.check"]
 
 
@@ -644,3 +646,18 @@ def test_stage_without_limits_is_only_measured() -> None:
     watch = FakeWatch({0: ("missed",)})
     assert Bench(wave_by_wave(), watch=watch).run().state == DONE
     assert watch.limits == []
+
+
+def test_thousand_nodes_take_a_fixed_number_of_changes_each_and_one_look_at_the_whole() -> None:
+    many = names("cmp", 1000)
+    waves = [(many[i : i + 8], plans.change(many[i : i + 8], "nova")) for i in range(0, 1000, 8)]
+    bench = Bench(plans.plan(plans.stage("resources", *waves), plans.committed()))
+    loads: list[str] = []
+    load = bench.journal.load
+    bench.journal.load = lambda rollout: loads.append(rollout) or load(rollout)  # type: ignore
+    assert bench.run().state == DONE
+    assert len(loads) == 1
+    changes = len(bench.journal.crash.passed) // 2
+    # intent and result of each step, the pins of each wave, two changes a lease, and a few
+    assert changes < 2 * 7 * len(waves) + len(waves) + 2 * len(many) + 20
+    assert len(bench.done_on("state.apply")) == 1000
