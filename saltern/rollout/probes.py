@@ -239,6 +239,8 @@ class ProbeWatch:
     ) -> dict[str, Return]:
         """Call a function on each node with its own arguments; a bus that fails is an answer."""
         names = list(nodes)
+        if not names:
+            return {}
         calls = [
             Call((node,), fun, (self.rollout, *more(node)), {}, PATIENCE, limit, limit > LIMIT)
             for node in names
