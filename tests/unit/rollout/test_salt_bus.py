@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
+import salt.exceptions
 
 from saltern.adapters import salt_bus
-from saltern.adapters.salt_bus import ENDINGS, PROBE_WAIT, PROBES, SaltBus
+from saltern.adapters.salt_bus import AWAY, ENDINGS, GRACE, PROBE_WAIT, PROBES, SaltBus
 from saltern.errors import BusError
-from saltern.rollout.ports import Call
+from saltern.rollout.ports import Call, Job
 
 A, B = "a.x", "b.x"
+#: a job id, and its time in seconds since the epoch
+JID, EPOCH = "20261122000000000000", 1795305600.0
 
 
 class Minion:
@@ -36,29 +40,59 @@ class Master(SaltBus):
 
     def __init__(self, **minions: Minion) -> None:
         self.time = 0.0
-        super().__init__({"master_job_cache": "fake"}, clock=lambda: self.time)
+        super().__init__(
+            {"master_job_cache": "fake", "keep_jobs_seconds": 86400},
+            clock=lambda: self.time,
+            wall=lambda: EPOCH + self.time,
+            sleep=self.rest,
+        )
         self.minions = {f"{name}.x": minion for name, minion in minions.items()}
         self.queue: list[tuple[float, dict[str, Any]]] = []
         self.cache: dict[str, dict[str, Any]] = {}
         self.published: list[tuple[str, str, tuple[str, ...]]] = []
-        self.returners = {"fake.get_jid": lambda jid: self.cache.get(jid, {})}
+        self.loads: set[str] = set()
+        self.returners = {
+            "fake.get_jid": lambda jid: self.cache.get(jid, {}),
+            "fake.get_load": lambda jid: {"jid": jid} if jid in self.loads else {},
+            "fake.prep_jid": lambda: JID,
+        }
         self.refuse = False
+        #: until which second of the clock nobody can publish; and whether a publish goes out then
+        self.away, self.deaf = 0.0, True
 
     @contextmanager
     def _client(self) -> Iterator[Any]:
         yield self
 
-    _events = _client
+    @contextmanager
+    def _events(self) -> Iterator[Any]:
+        yield self
+
+    def rest(self, seconds: float) -> None:
+        self.time += seconds
+
+    def forget(self) -> None:
+        """What the death of a collector leaves: the master's cache, the minions, no events."""
+        self._published, self._listening = {}, None
+        for when, event in self.queue:
+            if when <= self.time:
+                answer = {"return": event["return"], "retcode": event["retcode"]}
+                self.cache.setdefault(event["jid"], {})[event["id"]] = answer
+        self.queue = [item for item in self.queue if item[0] > self.time]
 
     def gather_minions(self, nodes, kind):
         assert kind == "list"
         return [node for node in nodes if node in self.minions]
 
-    def run_job(self, nodes, fun, arg, tgt_type, kwarg, listen):
+    def run_job(self, nodes, fun, arg, tgt_type, kwarg, listen, jid=""):
         assert (tgt_type, listen) == ("list", False)
         if self.refuse:
             return {}
-        jid = f"j{len(self.published)}"
+        away = self.time < self.away
+        if away and self.deaf:
+            raise salt.exceptions.SaltClientError("The salt master could not be contacted.")
+        jid = jid or f"j{len(self.published)}"
+        self.loads.add(jid)
         self.published.append((jid, fun, tuple(nodes)))
         for node in nodes:
             minion = self.minions[node]
@@ -68,11 +102,15 @@ class Master(SaltBus):
                 busy = minion.running and any(known == arg[0] for _, known in minion.got)
                 self._later(1.0, jid, node, {"jid": arg[0]} if busy else {}, 0)
                 continue
+            if any(known == jid for _, known in minion.got):
+                continue  # a minion starts an id once
             minion.got.append((self.time, jid))
             if minion.after is not None and minion.cached:
                 self.cache[jid] = {node: {"return": "cached", "retcode": minion.retcode}}
             elif minion.after is not None:
                 self._later(minion.after, jid, node, fun, minion.retcode)
+        if away:
+            raise salt.exceptions.SaltReqTimeoutError("Salt request timed out.")
         return {"jid": jid, "minions": list(nodes)}
 
     def _later(self, seconds, jid, node, data, retcode):
@@ -214,3 +252,221 @@ def test_a_return_without_success_never_counts_as_good():
     assert salt_bus._retcode({"retcode": 0, "success": False}) == 1
     assert salt_bus._retcode({"success": True}) == 0
     assert salt_bus._retcode({"retcode": 2, "success": False}) == 2
+
+
+# -- jobs that have their id before they are published --------------------------------------
+
+
+def job_of(*nodes: str, **options) -> Job:
+    return Job(JID, Call(nodes or (A,), "state.apply", **{"timeout": 15, **options}))
+
+
+def collected(master: Master, job: Job, tick=None):
+    (returns,) = master.collect([job], tick)
+    return returns
+
+
+def test_a_job_is_published_and_returned_under_its_id():
+    master = Master(a=Minion(5), b=Minion(8, retcode=1))
+    job = job_of(A, B, "ghost.x")
+    assert not master.known(JID)
+    master.publish(job)
+    assert master.known(JID)
+    returns = collected(master, job)
+    assert list(returns) == [A, B, "ghost.x"]
+    assert (returns[A].ok, returns[A].jid, returns[B].ok) == (True, JID, False)
+    assert returns["ghost.x"].sentence == "ghost.x: has no accepted key on this master."
+    assert master.published == [(JID, "state.apply", (A, B))]
+
+
+def test_a_job_for_nobody_is_never_published():
+    master = Master(a=Minion(5))
+    job = job_of("ghost.x")
+    master.publish(job)
+    assert not master.known(JID)
+    assert collected(master, job)["ghost.x"].silent
+    assert master.published == []
+
+
+def test_a_job_that_returned_meanwhile_needs_no_question():
+    master = Master(a=Minion(5), b=Minion(7))
+    master.publish(job_of(A, B))
+    master.time = 100.0
+    master.forget()
+    returns = collected(master, job_of(A, B))
+    assert all(answer.ok and answer.jid == JID for answer in returns.values())
+    assert master.asked() == ["state.apply"]
+    assert master.time == 100
+
+
+def test_a_job_that_still_runs_is_asked_after_at_once():
+    master = Master(a=Minion(400), b=Minion(20))
+    master.publish(job_of(A, B))
+    master.time = 100.0
+    master.forget()
+    returns = collected(master, job_of(A, B))
+    assert returns[A].ok
+    assert returns[B].ok
+    asked = [(nodes, fun) for _, fun, nodes in master.published][1]
+    assert asked == ((A,), "saltutil.find_job")
+    assert master.time == pytest.approx(400, abs=2)
+
+
+def test_who_lost_a_job_is_silent_soon_after_it_is_taken_up():
+    master = Master(a=Minion(None, running=False))
+    master.publish(job_of())
+    master.time = 100.0
+    master.forget()
+    answer = collected(master, job_of())[A]
+    assert answer.silent
+    assert answer.sentence == "a.x: is there, but neither works on state.apply nor returned it."
+    assert master.asked().count("state.apply") == 1
+    assert master.time < 100 + ENDINGS * 10
+
+
+def test_a_limit_that_passed_meanwhile_leaves_time_for_an_answer():
+    master = Master(a=Minion(2000), b=Minion(None))
+    master.publish(job_of(A, B, limit=100))
+    master.time = 1960.0
+    master.forget()
+    returns = collected(master, job_of(A, B, limit=100))
+    assert returns[A].ok
+    assert returns[B].sentence == f"b.x: still works on state.apply after {1960 + GRACE:.0f} s."
+
+
+def test_a_return_that_was_cut_short_in_the_cache_is_none():
+    master = Master(a=Minion(None, running=False))
+    master.publish(job_of())
+    # what a job cache makes of an empty file
+    master.cache[JID] = {A: {"return": None}}
+    master.forget()
+    assert collected(master, job_of())[A].silent
+
+
+def test_a_job_older_than_the_cache_may_have_been_published():
+    master = Master(a=Minion(5))
+    master.time = 86300.0
+    assert not master.known(JID)
+    master.time = 86500.0
+    assert master.known(JID)
+    master.opts["keep_jobs_seconds"] = 0  # nothing is ever forgotten
+    assert not master.known(JID)
+
+
+def test_what_was_lost_is_sent_once_more_under_the_same_id():
+    master = Master(a=Minion(4, hears=20), b=Minion(4))
+    job = job_of(A, B, again=True)
+    master.publish(job)
+    returns = collected(master, job)
+    assert (returns[A].ok, returns[A].jid, returns[B].ok) == (True, JID, True)
+    sent = [(jid, nodes) for jid, fun, nodes in master.published if fun == "state.apply"]
+    assert sent == [(JID, (A, B)), (JID, (A,))]
+
+
+def test_what_was_lost_twice_is_given_up():
+    master = Master(a=Minion(None, running=False))
+    job = job_of(again=True)
+    master.publish(job)
+    assert collected(master, job)[A].silent
+    assert master.asked().count("state.apply") == 2
+
+
+def test_a_tick_comes_every_second_and_may_end_the_waiting():
+    master = Master(a=Minion(60))
+    job = job_of(timeout=100)
+    master.publish(job)
+    ticks: list[float] = []
+
+    def tick() -> None:
+        ticks.append(master.time)
+        if len(ticks) == 10:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        collected(master, job, tick)
+    pauses = {after - before for before, after in pairwise(ticks)}
+    assert pauses == {1.0}
+    # and whoever asks again gets the answer
+    assert collected(master, job)[A].ok
+
+
+def test_a_master_that_restarts_is_waited_for():
+    master = Master(a=Minion(5))
+    master.away = 30.0
+    job = job_of()
+    master.publish(job)
+    assert 30 <= master.time < 35
+    assert collected(master, job)[A].ok
+    assert master.asked() == ["state.apply"]
+
+
+def test_a_master_that_stays_away_is_an_error():
+    master = Master(a=Minion(5))
+    master.away = 1e9
+    with pytest.raises(BusError, match="could not be contacted"):
+        master.publish(job_of())
+    assert master.time == pytest.approx(AWAY, abs=5)
+    assert not master.known(JID)
+
+
+def test_a_job_that_went_out_without_a_word_is_not_published_again():
+    master = Master(a=Minion(5))
+    master.away, master.deaf = 1e9, False
+    job = job_of()
+    master.publish(job)
+    assert (master.time, master.asked()) == (0, ["state.apply"])
+    assert collected(master, job)[A].ok
+
+
+def test_a_master_that_refuses_is_not_asked_twice():
+    master = Master(a=Minion(5))
+    master.refuse = True
+    with pytest.raises(BusError, match="was refused"):
+        master.publish(job_of())
+    assert master.time == 0
+
+
+def test_whoever_waits_outlasts_a_restart_of_the_master():
+    master = Master(a=Minion(50))
+    job = job_of()
+    master.publish(job)
+    master.away = 60.0
+    assert collected(master, job)[A].ok
+    master = Master(a=Minion(None))
+    master.publish(job)
+    master.away = 1e9
+    with pytest.raises(BusError):
+        collected(master, job)
+    assert master.time == pytest.approx(15 + AWAY, abs=10)
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ({"job_cache": False}, "keeps no returns of its own"),
+        ({"ext_job_cache": "mysql"}, "keeps no returns of its own"),
+        ({"keep_jobs_seconds": 600}, "forgets jobs after 600 s, but state.apply may take 3600 s"),
+    ],
+)
+def test_a_master_that_forgets_jobs_gets_none(option, sentence):
+    master = Master(a=Minion(5))
+    master.opts.update(option)
+    with pytest.raises(BusError, match=sentence):
+        master.publish(job_of())
+    assert master.published == []
+    # what nobody takes up again it may have
+    assert master.call([A], "x.y")[A].ok
+
+
+def test_an_id_has_no_more_digits_than_a_queue_of_a_minion_can_take():
+    master = Master(a=Minion(5))
+    master.returners["fake.prep_jid"] = lambda: f"{JID}_4711"
+    assert master.new_jid() == JID
+
+
+def test_presence_is_asked_for_once():
+    master = Master(a=Minion(5), b=Minion(hears=1e9))
+    returns = master.present([A, B], timeout=10)
+    assert [answer.ok for answer in returns.values()] == [True, False]
+    assert master.asked() == ["test.ping"]
+    assert master.time == pytest.approx(10, abs=2)
