@@ -133,6 +133,57 @@ def rollout(config: str, rollout: str) -> dict[str, Any]:
     }
 
 
+def thousand(nodes: int) -> dict[str, Any]:
+    """Plan a change of so many nodes, and carry it out on a bus and a journal in memory."""
+    from saltern.plan.make import make
+    from saltern.plan.request import Request
+    from saltern.plan.types import Plan
+    from saltern.rollout.engine import Engine
+    from tests.support.fakes import FakeBus, FakeClock, FakeEvents, MemoryJournal, World
+    from tests.unit.plan.clusters import facts, small, touched
+
+    names = [f"n{number:04}" for number in range(nodes)]
+    control, rest = names[:5], names[5:]
+    members = {
+        "store.server": control,
+        "api.server": control,
+        "agent.server": rest,
+        "base.host": names,
+    }
+    lifecycle = {
+        "store.server": {"quorum": "majority"},
+        "agent.server": {"stage": "resources", "max_unavailable": "25%", "domain": "rack"},
+        "base.host": {"stage": "foundation", "max_unavailable": "25%", "domain": "rack"},
+    }
+    hosts = {name: {"rack": f"rack{number % 20:02}"} for number, name in enumerate(names)}
+    cluster = small(members, lifecycle, hosts)
+    changed = touched(cluster, *members)
+    seen = facts(cluster)
+    start = time.process_time()
+    plan = make(Request("change", "many"), cluster, cluster, seen, changed, tuple(members))
+    made = time.process_time() - start
+    if set(plan.nodes) != set(names):
+        raise SystemExit(f"the plan has {len(plan.nodes)} nodes")
+    # as it comes back from the journal
+    plan = Plan.from_json(json.loads(plan.canonical()))
+    known = time.process_time()
+    world, clock, journal = World(), FakeClock(), MemoryJournal()
+    rollout = journal.begin(plan)
+    bus = FakeBus(world, clock=clock)
+    outcome = Engine(bus, journal, clock, FakeEvents(), no_runner, None, "bench").run(rollout)
+    carried = time.process_time() - known
+    if outcome.state != "done" or set(world.roles) != set(names):
+        raise SystemExit(f"the rollout is {outcome.state}: {outcome.reason}")
+    return {
+        "nodes": nodes,
+        "stages": len(plan.stages),
+        "waves": sum(len(stage.waves) for stage in plan.stages),
+        "steps": len(list(plan.steps())),
+        "plan_cpu_s": round(made, 3),
+        "engine_cpu_s": round(carried, 3),
+    }
+
+
 def no_runner(function: str, kwarg: Any) -> dict[str, Any]:
     """The rollouts here have no step on the master."""
     raise AssertionError(f"{function} was called with {kwarg}")
@@ -140,7 +191,7 @@ def no_runner(function: str, kwarg: Any) -> dict[str, Any]:
 
 WORK = {
     work.__name__: work
-    for work in (saltern, saltern_kept, store, reclass, reclass_inventory, serve, rollout)
+    for work in (saltern, saltern_kept, store, reclass, reclass_inventory, serve, rollout, thousand)
 }
 
 

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -173,8 +173,18 @@ def waves(report: Report, site: Site) -> None:
         raise SystemExit(f"{len(pins)} pins")
 
 
+def many(report: Report) -> None:
+    """A thousand nodes without minions: the plan, and the engine over a bus in memory."""
+    figures = apart("thousand", nodes=1000)
+    report.at_most("1,000 nodes: plan", figures["plan_cpu_s"], 2, "CPU s")
+    report.at_most("1,000 nodes: engine", figures["engine_cpu_s"], 5, "CPU s")
+    report.sections["many"] = figures
+    progress(str(figures))
+
+
 #: on real minions
-SECTIONS = {work.__name__: work for work in (one_wave, waves)}
+REAL = {work.__name__: work for work in (one_wave, waves)}
+SECTIONS = ("many", *REAL)
 
 
 def on_fleet(report: Report, wanted: Sequence[str], count: int) -> None:
@@ -192,10 +202,15 @@ def on_fleet(report: Report, wanted: Sequence[str], count: int) -> None:
         # the first state run of a minion fills its caches and writes the file
         site.fleet.settle(ROLE)
         for name in wanted:
-            print(f"{name}: {(SECTIONS[name].__doc__ or '').splitlines()[0]}", file=sys.stderr)
-            SECTIONS[name](report, site)
+            say(REAL[name])
+            REAL[name](report, site)
     finally:
         fleet.stop()
+
+
+def say(work: Callable[..., None]) -> None:
+    """Say on the terminal what is measured now."""
+    print(f"{work.__name__}: {(work.__doc__ or '').splitlines()[0]}", file=sys.stderr)
 
 
 def main() -> int:
@@ -214,7 +229,11 @@ def main() -> int:
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="saltern-") as folder:
         report = Report(Path(folder))
-        on_fleet(report, wanted, arguments.minions)
+        if "many" in wanted:
+            say(many)
+            many(report)
+        if real := [name for name in wanted if name in REAL]:
+            on_fleet(report, real, arguments.minions)
     ok = all(target["ok"] for target in report.targets)
     whole = {
         "ok": ok,
