@@ -30,16 +30,22 @@ class Work:
 
 
 def choose(
-    request: Request, roles: Roles, facts: Facts, wanted: Mapping[str, tuple[str, ...]]
+    request: Request,
+    roles: Roles,
+    facts: Facts,
+    wanted: Mapping[str, tuple[str, ...]],
+    *,
+    limits: bool = True,
 ) -> Work:
     """Take of what there is to do what was asked for.
 
     :param request: its ``nodes``, ``domains``, ``roles`` and ``count`` limit the work
     :param wanted: node to the roles that are touched on it
+    :param limits: whether the request's nodes are a limit; some workflows are about them
     :raises PlanError: a limit names what does not exist or leaves nothing, or a node is absent
     """
     found = {node: names for node, names in wanted.items() if names}
-    if request.nodes:
+    if request.nodes and limits:
         named = set(resolve(request.nodes, roles))
         found = {node: names for node, names in found.items() if node in named}
     if request.domains:
@@ -66,7 +72,7 @@ def choose(
     partial = any(
         node not in absent and found.get(node) != names for node, names in wanted.items() if names
     )
-    if request.limited and not found:
+    if request.limited and limits and not found:
         raise PlanError(
             "there is nothing to do within these limits",
             where=", ".join(sorted(set(request.words()) & {"nodes", "domains", "roles", "count"})),

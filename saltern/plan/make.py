@@ -20,7 +20,7 @@ from saltern.plan.roles import EFFECTS, MASTER, Node, Roles, worst, worst_revers
 from saltern.plan.scope import locks, probes
 from saltern.plan.steps import Steps
 from saltern.plan.types import CALL, Check, Impact, Plan, PlannedCall, Stage, Step, Wave
-from saltern.plan.waves import Candidate, Fleet, Pace, split
+from saltern.plan.waves import Candidate, Fleet, Pace, gone_with, split
 from saltern.rollout.show import short
 from saltern.rollout.stages import ROLE_STAGES
 
@@ -135,7 +135,7 @@ class Maker:
             node: tuple(
                 r
                 for r in self.target.of(node)
-                if (r in asked if asked else bool(self.target.units(r, node)))
+                if (r in asked if asked else self._ordinary(r, node))
             )
             for node in self.target.nodes
             if nodes is None or node in nodes
@@ -154,6 +154,11 @@ class Maker:
         fleet = self._fleet()
         return self._whole(self._stages(work.roles, fleet, self._steps(fleet), units), [], work)
 
+    def _ordinary(self, role: str, node: str) -> bool:
+        """Whether a role has units and none of them carries the rollout."""
+        units = self.target.units(role, node)
+        return bool(units) and not {*units} & {*BUS_UNITS}
+
     def _restartable(self, units: Mapping[tuple[str, str], Sequence[str]]) -> None:
         for (role, node), names in sorted(units.items()):
             if not names:
@@ -167,7 +172,7 @@ class Maker:
                     raise PlanError(
                         f"{unit} carries the rollout and cannot be restarted by it",
                         where=node,
-                        cure="Name the other roles by roles=",
+                        cure="Take the role out of roles=",
                     )
 
     def _reboot(self) -> Plan:
@@ -186,7 +191,7 @@ class Maker:
         stages = []
         for phase in ROLE_STAGES:
             members = [
-                Candidate(node, names, names, start=False)
+                Candidate(node, names, names, start=False, carried=self.target.carried(node))
                 for node, names in work.roles.items()
                 if self._last_phase(names) == phase
             ]
@@ -203,8 +208,9 @@ class Maker:
         waves = []
         for number, (name, wave) in enumerate(split(members, fleet, self.pace), 1):
             nodes = tuple(one.node for one in wave)
-            drained = steps.drain(wave)
-            verify = steps.verify(wave, forms=True)
+            away = gone_with(wave, self.target)
+            drained = steps.drain(away)
+            verify = steps.verify(away, forms=True)
             checks = [Check(node, "", (make_steps.rebooted(),)) for node in nodes]
             verify = replace(
                 verify,
@@ -213,12 +219,13 @@ class Maker:
                 seconds=make_steps.REBOOT_LIMIT,
             )
             done = [*make_steps.reboots(nodes), verify, steps.release(drained), self._soak()]
-            all_steps = [steps.gate(wave), drained, *done]
+            all_steps = [steps.gate(away), drained, *done]
             waves.append(
                 make_steps.wave(phase, number, name, nodes, all_steps, steps.domains(wave))
             )
         told = short(one.node for one in members)
-        return self._stage(phase, phase, f"reboot {told}", (), waves, members)
+        away = gone_with(members, self.target)
+        return self._stage(phase, phase, f"reboot {told}", (), waves, away)
 
     def _scale_out(self) -> Plan:
         named = resolve(self.request.nodes, self.target)
@@ -236,8 +243,7 @@ class Maker:
                 cure="Add and remove nodes in two revisions, each with its own plan",
             )
         roles = {**self._touched_roles(), **{node: self.target.of(node) for node in named}}
-        request = replace(self.request, nodes=())
-        work = choose(request, self.target, self.facts, roles)
+        work = choose(self.request, self.target, self.facts, roles, limits=False)
         fleet = self._fleet({(role, node) for node in named for role in self.target.of(node)})
         steps = self._steps(fleet, sync=True)
         stages = self._stages(work.roles, fleet, steps)
@@ -253,12 +259,8 @@ class Maker:
                 where="nodes",
                 cure="Roll that change out first, or replace at the deployed revision",
             )
-        work = choose(
-            replace(self.request, nodes=()),
-            self.target,
-            self.facts,
-            {node: self.target.of(node) for node in named},
-        )
+        roles = {node: self.target.of(node) for node in named}
+        work = choose(self.request, self.target, self.facts, roles, limits=False)
         fleet = self._fleet()
         for node in named:
             for role in self.target.of(node):
@@ -282,12 +284,11 @@ class Maker:
                 where="nodes",
                 cure="Add and remove nodes in two revisions, each with its own plan",
             )
-        request = replace(self.request, nodes=())
-        leave = choose(
-            request, self.current, self.facts, {node: self.current.of(node) for node in named}
-        )
+        roles = {node: self.current.of(node) for node in named}
+        leave = choose(self.request, self.current, self.facts, roles, limits=False)
         first = self._leave(leave.roles)
-        work = choose(request, self.target, self.facts, self._touched_roles())
+        roles = self._touched_roles()
+        work = choose(self.request, self.target, self.facts, roles, limits=False)
         fleet = self._fleet()
         steps = self._steps(fleet)
         stages = [*first, *self._stages(work.roles, fleet, steps)]
@@ -418,6 +419,7 @@ class Maker:
         steps: Steps,
         units: Mapping[tuple[str, str], Sequence[str]] | None,
     ) -> Stage:
+        away = steps.away
         members = []
         for node, mine in sorted(work.items()):
             names = tuple(role for role in level.roles if role in mine)
@@ -437,7 +439,12 @@ class Maker:
                     waves.append(make_steps.wave(level.name, number, f"form {role}", (), found))
         told = f"{'restart ' if units is not None else ''}{' '.join(level.roles)}"
         title = f"{told} on {short(one.node for one in members)}"
-        stage = self._stage(level.name, level.phase, title, level.roles, waves, members)
+        # what did not work before is missed by nobody
+        felt = [
+            replace(one, disturbed=tuple(r for r in one.disturbed if (one.node, r) not in away))
+            for one in members
+        ]
+        stage = self._stage(level.name, level.phase, title, level.roles, waves, felt)
         if units is not None:
             named = {
                 one.node: tuple(

@@ -126,6 +126,11 @@ class Roles:
         """Return the failure domain of a node; nodes without one share the nameless one."""
         return str(self.nodes[node].host.get(key) or "") if key else ""
 
+    def carried(self, node: str) -> tuple[str, ...]:
+        """Return the nodes that are machines of a node, sorted: their ``host:parent`` names it."""
+        names = {node, node.split(".")[0]}
+        return tuple(sorted(n for n, one in self.nodes.items() if one.host.get("parent") in names))
+
     def dependents(self, node: str, roles: Iterable[str]) -> tuple[str, ...]:
         """List the roles of a node that run on these ones: they wait for them on the node itself.
 
@@ -206,7 +211,7 @@ class Roles:
         """Say what users may notice while one node of a role is worked on.
 
         Without a declared one: an only member is down meanwhile, one of several leaves the
-        service degraded, and a role that runs no unit does nothing to users.
+        service degraded; a role that runs no unit, or makes a host a host, does nothing to users.
         """
         declared = self._lifecycle(role, node).get("impact")
         told = declared if isinstance(declared, Mapping) else {}
@@ -218,7 +223,8 @@ class Roles:
                     where=f"{node}: lifecycle:{role}:impact",
                 )
             return Impact(control, data, str(told.get("why") or ""))
-        if not any("unit" in check for check in self.checks(role, node)):
+        basic = self.by_name[role].stage == stages.ROLE_STAGES[0]
+        if basic or not any("unit" in check for check in self.checks(role, node)):
             return Impact()
         members = self.members(role)
         if len(members) == 1:

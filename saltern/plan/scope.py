@@ -22,7 +22,10 @@ def locks(plan: Plan, target: Roles, current: Roles) -> tuple[str, ...]:
     if any(step.kind in (PIN, COMMIT) for _, _, step in plan.steps()):
         found.add("pins")
     found |= {f"role {role}" for stage in plan.stages for role in stage.roles}
-    for node in plan.nodes:
+    nodes = set(plan.nodes)
+    if plan.workflow == "reboot":
+        nodes |= {machine for node in plan.nodes for machine in target.carried(node)}
+    for node in sorted(nodes):
         declared = target if node in target.nodes else current
         if node not in declared.nodes:
             continue

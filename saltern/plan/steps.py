@@ -78,6 +78,7 @@ class Steps:
     :param current: what they declare as the nodes are served now
     :param fleet: who is in service
     :param sync: send modules before a node's first apply
+    :ivar away: (node, role) of what did not work before the plan
     """
 
     def __init__(
@@ -96,7 +97,8 @@ class Steps:
         self.current = current
         self.fleet = fleet
         self.sync = sync
-        self.down = {role: frozenset(nodes) for role, nodes in fleet.down.items()}
+        self.away = {(node, role) for role, nodes in fleet.down.items() for node in nodes}
+        self.away |= {(node, role) for role, node in fleet.outside}
         self._pinned: set[str] = set()
         self._done: set[tuple[str, str]] = set()
 
@@ -138,13 +140,13 @@ class Steps:
 
     def _before(self, node: str, role: str) -> tuple[Mapping[str, Any], ...]:
         """Checks that must be content before a wave; none of what is down, absent or not there."""
-        if node in self.down.get(role, ()) and (node, role) not in self._done:
-            return ()
         if (node, role) in self._done:
             return self.target.checks(role, node)
-        if node in self.fleet.absent or (role, node) in self.fleet.outside:
-            return ()
-        return self.current.checks(role, node)
+        return () if self._out(node, role) else self.current.checks(role, node)
+
+    def _out(self, node: str, role: str) -> bool:
+        """Whether a role did not work on a node before the plan, and no wave has changed that."""
+        return (node, role) in self.away and (node, role) not in self._done
 
     def drain(self, members: Sequence[Candidate]) -> Step | None:
         """Take the nodes out of service for what is disturbed; None when nothing has to be.
@@ -155,7 +157,7 @@ class Steps:
         undo: list[PlannedCall] = []
         for one in members:
             for role in self.current.of(one.node):
-                if role not in one.disturbed:
+                if role not in one.disturbed or self._out(one.node, role):
                     continue
                 for entry in self.target.drains(role, one.node):
                     on = self._on(entry.on, role) if entry.on else (one.node,)
@@ -256,6 +258,7 @@ class Steps:
         for one in members:
             for role in self.target.of(one.node):
                 drained = role in one.disturbed and bool(self.target.drains(role, one.node))
+                drained = drained and not self._out(one.node, role)
                 # what a form makes is proven after it
                 later = bool(self.target.by_name[role].form) and not forms
                 if (role in one.touched or drained) and not later:
@@ -370,9 +373,9 @@ def upgrade(
     order = _merged([phases for phases in lists.values() if phases])
     cut = next((i for i, phase in enumerate(order) if phase not in EARLY), len(order))
     early, late = order[:cut], order[cut:]
-    found: list[Step | None] = [*taken]
-    found += [_phase(steps, members, lists, phase) for phase in early]
-    found.append(drained)
+    found: list[Step | None] = [_phase(steps, members, lists, phase) for phase in early]
+    # as ever the drain comes before the pin, but what is fetched early is that of the new revision
+    found = [*taken, *found, drained] if early else [drained, *taken]
     if plain:
         found.append(steps.apply(plain))
     return found + [_phase(steps, members, lists, phase) for phase in late]

@@ -14,7 +14,7 @@ more away by being worked on: it comes first, so that it is mended before others
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +22,7 @@ from saltern.errors import PlanError
 from saltern.plan.basis import Facts
 from saltern.plan.roles import Limit, Roles
 from saltern.rollout.show import short
+from saltern.rollout.stages import ROLE_STAGES
 
 #: what one wave adds to, by one for each node: ("limit", role, limit, domain), ("quorum", role, …)
 Key = tuple[str, str, Limit | None, str]
@@ -34,12 +35,14 @@ class Candidate:
     :param touched: roles that are applied or restarted, in their order
     :param disturbed: these and the roles of the node that run on them
     :param start: whether ``start`` of the roles matters: they may come up for the first time
+    :param carried: nodes that go down with it: machines of a host that restarts
     """
 
     node: str
     touched: tuple[str, ...]
     disturbed: tuple[str, ...]
     start: bool = True
+    carried: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,13 +111,29 @@ class Fleet:
                     self._taken.clear()
 
     def keys(self, candidate: Candidate) -> tuple[Key, ...]:
-        """Return what a node counts against; nothing for a role that is down on it anyway."""
-        node = candidate.node
+        """Return what a node counts against; nothing for a role that is down on it anyway.
+
+        A bound that it counts against twice, with a node that it carries, is there twice.
+        """
+        found = self._bounds(candidate.node, candidate.disturbed)
+        for node in candidate.carried:
+            # what makes a host a host is no service that others would miss
+            served = [
+                r for r in self.roles.of(node) if self.roles.by_name[r].stage != ROLE_STAGES[0]
+            ]
+            found += self._bounds(node, served)
+        for role in candidate.touched if candidate.start else ():
+            start = self.roles.by_name[role].start
+            if start != "together":
+                found.append((start, role, None, ""))
+        return tuple(found)
+
+    def _bounds(self, node: str, disturbed: Collection[str]) -> list[Key]:
         found: list[Key] = []
         for role in self.roles.of(node):
             if node in self.down[role] or (role, node) in self.outside:
                 continue
-            if role in candidate.disturbed:
+            if role in disturbed:
                 limit = self.roles.limit(role, node)
                 found.append(("limit", role, limit, ""))
                 if limit.domain:
@@ -122,11 +141,7 @@ class Fleet:
                     found.append(("domain", role, limit, domain))
             if self.roles.by_name[role].quorum == "majority":
                 found.append(("quorum", role, None, ""))
-        for role in candidate.touched if candidate.start else ():
-            start = self.roles.by_name[role].start
-            if start != "together":
-                found.append((start, role, None, ""))
-        return tuple(found)
+        return found
 
     def room(self, key: Key) -> int:
         """Return how many members a wave may take away, those that are down counted already."""
@@ -161,12 +176,17 @@ class Fleet:
             self._members[key] = found
         return found
 
-    def why_not(self, node: str, key: Key) -> PlanError:
-        """Say why a node cannot be taken though nothing else is."""
+    def why_not(self, node: str, key: Key, count: int = 1) -> PlanError:
+        """Say why a node cannot be taken though nothing else is.
+
+        :param count: how many members go with it
+        """
         kind, role, limit, domain = key
         members = self.members(key)
         down = sorted(members & self.down[role])
         are = f"{short(down)} {'is' if len(down) == 1 else 'are'} down or absent already"
+        if count > 1:
+            node = f"{node} with its machines, {count} of them for {role},"
         if limit is None:
             sentence = f"{role} would lose its majority: it has {_nodes(len(members))}"
             told = f", and {are}" if down else ", and each of them is needed"
@@ -242,26 +262,40 @@ def _pick(
     domains: dict[tuple[str, Limit | None], str] = {}
     wave: list[Candidate] = []
     for keys, queue in order:
-        bounds = [k for k in keys if not (k[0] == "first_then_rest" and k[1] in started)]
+        bounds = Counter(k for k in keys if not (k[0] == "first_then_rest" and k[1] in started))
         while (
             queue
             and len(wave) < most
             and all(
-                taken.get(key, 0) < fleet.room(key)
+                taken.get(key, 0) + count <= fleet.room(key)
                 and (key[0] != "domain" or domains.get(key[1:3], key[3]) == key[3])
-                for key in bounds
+                for key, count in bounds.items()
             )
         ):
-            for key in bounds:
-                taken[key] = taken.get(key, 0) + 1
+            for key, count in bounds.items():
+                taken[key] = taken.get(key, 0) + count
                 if key[0] == "domain":
                     domains[key[1:3]] = key[3]
             wave.append(queue.popleft())
     if not wave:
         keys, queue = order[0]
-        blocking = next(key for key in keys if fleet.room(key) < 1)
-        raise fleet.why_not(queue[0].node, blocking)
+        counts = Counter(keys)
+        blocking = next((k for k in keys if fleet.room(k) < counts[k]), None)
+        if blocking is None:
+            # a node that carries others spans two domains of one of their roles
+            blocking = next(k for k in keys if k[0] == "domain")
+        raise fleet.why_not(queue[0].node, blocking, counts[blocking])
     return wave
+
+
+def gone_with(candidates: Iterable[Candidate], roles: Roles) -> list[Candidate]:
+    """Return some nodes and those that they carry, these with all of their roles, each once."""
+    found = {one.node: one for one in candidates}
+    for one in list(found.values()):
+        for node in one.carried:
+            names = roles.of(node)
+            found.setdefault(node, Candidate(node, names, names, start=False))
+    return list(found.values())
 
 
 def domains_of(candidates: Iterable[Candidate], roles: Roles) -> tuple[str, ...]:
