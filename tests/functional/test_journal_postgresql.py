@@ -18,9 +18,12 @@ import pytest
 import sqlalchemy as sa
 
 from saltern.adapters import journal as module
+from saltern.adapters import rollout_notes
 from saltern.adapters.journal import Journal
-from saltern.errors import JournalError
+from saltern.adapters.rollouts import Rollouts
+from saltern.errors import JournalError, LockedError
 from tests.unit.adapters import test_journal as sqlite
+from tests.unit.adapters import test_rollouts as rollouts
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 BEHAVIOURS = [
@@ -34,6 +37,25 @@ BEHAVIOURS = [
     sqlite.test_a_failed_change_leaves_nothing,
     sqlite.test_a_forked_child_uses_a_connection_of_its_own,
     sqlite.test_threads_share_it,
+]
+#: what rollouts do, whatever the database is
+ROLLOUTS = [
+    rollouts.test_a_plan_is_kept_once_and_found_by_the_beginning_of_its_hash,
+    rollouts.test_a_new_attempt_leaves_the_old_one_in_the_history,
+    rollouts.test_the_result_of_a_step_that_never_began_is_refused,
+    rollouts.test_a_rollout_that_is_not_there_is_refused,
+    rollouts.test_ids_count_within_a_day_and_lists_begin_with_the_latest,
+    rollouts.test_what_is_over_stays_over_unless_it_is_undone,
+    rollouts.test_wishes_stand_until_they_are_taken_back,
+    rollouts.test_others_go_on_beside_it,
+    rollouts.test_a_rollback_takes_over_the_locks_of_what_it_undoes,
+    rollouts.test_unlocking_takes_claim_and_locks_but_no_lease,
+    rollouts.test_a_lease_stays_until_it_was_given_back,
+    rollouts.test_pins_move_and_a_commit_takes_them_off,
+    rollouts.test_revisions_are_kept_forwards_and_backwards,
+    rollouts.test_seconds_of_probes_come_once_and_in_order,
+    rollouts.test_verdicts_and_evidence_are_kept,
+    rollouts.test_durations_are_those_of_steps_in_rollouts_that_were_done,
 ]
 
 
@@ -108,6 +130,48 @@ def test_as_with_sqlite(behaviour: Callable[[Journal], None], url: str) -> None:
     journal = Journal(url)
     assert journal.deploy("c1", sqlite.A, [sqlite.WEB, sqlite.DB], "ann", "first")
     behaviour(journal)
+
+
+@pytest.mark.parametrize("behaviour", ROLLOUTS, ids=lambda function: function.__name__[5:])
+def test_rollouts_as_with_sqlite(behaviour: Callable[[Rollouts], None], url: str) -> None:
+    journal = Journal(url)
+    assert journal.deploy("c1", rollouts.OLD, [rollouts.A, rollouts.B], "ann", "first")
+    behaviour(Rollouts(journal, now=rollouts.Clock()))
+
+
+def test_what_was_noted_is_loaded_by_another_master(url: str) -> None:
+    mine, other = Rollouts(Journal(url), now=rollouts.Clock()), Rollouts(Journal(url))
+    rollout = mine.begin(rollouts.plan_of(rollouts.A), "ann")
+    noted = mine.intent(rollout, rollouts.STEP, ["1"], rollouts.NOW)
+    found = other.load(rollout)
+    assert (found.plan, found.records) == (rollouts.plan_of(rollouts.A), {noted.step: noted})
+    other.wish(rollout, pause=True)
+    assert mine.wishes(rollout).pause
+
+
+def test_of_many_masters_that_begin_together_one_does(url: str) -> None:
+    Journal(url).prepare()
+
+    def begin(_: int) -> str:
+        try:
+            return Rollouts(Journal(url)).begin(rollouts.plan_of(rollouts.A), "ann")
+        except LockedError:
+            return ""
+
+    with ThreadPoolExecutor(6) as pool:
+        assert len([found for found in pool.map(begin, range(6)) if found]) == 1
+
+
+def test_a_writer_that_holds_it_is_waited_for_and_then_told(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = Rollouts(Journal(url))
+    rollout = mine.begin(rollouts.plan_of(rollouts.A), "ann")
+    monkeypatch.setattr(rollout_notes, "WAIT", 0.5)
+    with Journal(url).writing(), pytest.raises(JournalError, match="locked by another process"):
+        mine.intent(rollout, rollouts.STEP, ["1"], rollouts.NOW)
+    assert mine.load(rollout).records == {}
+    assert mine.intent(rollout, rollouts.STEP, ["1"], rollouts.NOW).attempt == 1
 
 
 def test_masters_that_start_together_make_the_tables_once(url: str) -> None:
