@@ -15,7 +15,7 @@ settled, takes up what was begun, and ends like a run that nobody interrupted.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from saltern.errors import RolloutError
@@ -39,7 +39,7 @@ from saltern.rollout.ports import (
     RolloutState,
     StepRecord,
 )
-from saltern.rollout.progress import Done, Ports, Progress, Stopped, begun
+from saltern.rollout.progress import Ports, Progress, Stopped, begun
 from saltern.rollout.recovery import settled
 from saltern.rollout.retry import retry
 from saltern.rollout.show import short
@@ -47,6 +47,8 @@ from saltern.rollout.stages import STAGES
 
 #: phases that :meth:`Engine.run` may be told to end with, besides those of the plan
 PHASES = (*STAGES, "commit")
+#: Of so many nodes the reason says what went wrong; the journal has it of all.
+SENTENCES = 5
 
 
 class Engine:
@@ -251,7 +253,7 @@ class Engine:
         if done.phase == OK:
             missed = run.missed(stage, force=step.id == work.wave.steps[-1].id)
             if missed:
-                done = Done(BROKEN, done.results, " ".join(missed))
+                done = replace(done, phase=BROKEN, sentence=" ".join(missed))
         record = run.result(step, done)
         sentences = [r.sentence for r in done.results.values() if r.sentence and not r.ok]
         if done.sentence and done.sentence not in sentences:
@@ -316,10 +318,12 @@ class _Tally:
 
 
 def _told(record: StepRecord, failed: Iterable[str]) -> str:
-    sentences = [record.results[node].sentence for node in sorted(failed)]
-    if record.sentence not in sentences:
-        sentences.insert(0, record.sentence)
-    return " ".join(dict.fromkeys(filter(None, sentences))) or f"{record.step} failed."
+    """Say what went wrong with a step: as a whole, and on the first few nodes."""
+    found = [record.results[node].sentence for node in sorted(failed)]
+    sentences = [text for text in dict.fromkeys(found) if text and text not in record.sentence]
+    if len(sentences) > SENTENCES:
+        sentences[SENTENCES:] = [f"And {len(sentences) - SENTENCES} more."]
+    return " ".join(filter(None, [record.sentence, *sentences])) or f"{record.step} failed."
 
 
 def _sent(step: Step, record: StepRecord | None) -> bool:

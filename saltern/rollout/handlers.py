@@ -47,6 +47,7 @@ from saltern.rollout.recovery import (
     parts,
     patience,
     perform,
+    same,
     sentence_of,
 )
 from saltern.rollout.returns import changed_states, clip
@@ -179,7 +180,7 @@ def calls_of(step: Step) -> tuple[PlannedCall, ...]:
             asked.setdefault(check.node, []).append(check)
     groups: dict[str, list[str]] = {}
     for node in sorted(asked):
-        groups.setdefault(repr([check.checks for check in asked[node]]), []).append(node)
+        groups.setdefault(same([check.checks for check in asked[node]]), []).append(node)
     found = list(step.calls)
     for nodes in groups.values():
         questions = [dict(item) for check in asked[nodes[0]] for item in check.checks]
@@ -216,7 +217,9 @@ def _checks(work: Work) -> Done:
         return done
     results = dict(done.results)
     for node, answer in _there(work, rest).items():
-        results[node] = _both(results.get(node), _read(answer, answer.sentence))
+        result = _read(answer, answer.sentence)
+        code = "ok" if result.ok else "no-answer"
+        results[node] = _both(results.get(node), replace(result, code=code))
     return replace(done, phase=_phase(results.values()), results=results)
 
 

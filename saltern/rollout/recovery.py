@@ -12,9 +12,10 @@ them; an empty id means that there is nothing left to ask.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from saltern.errors import BusError
 from saltern.plan.types import VERIFY, PlannedCall, Step
@@ -82,6 +83,11 @@ class Given:
             for node, answer in found.items()
             if answer is not None and answer.silent
         ]
+
+
+def same(value: Any) -> str:
+    """Equal for equal plain data, whether it comes from a plan or was read back from a journal."""
+    return json.dumps(value, sort_keys=True, default=str)
 
 
 def about(call: PlannedCall, node: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from saltern.plan.types import RELEASE, PlannedCall, Step
 from saltern.rollout.ports import Lease, StepRecord
 from saltern.rollout.progress import Progress
-from saltern.rollout.recovery import Part, ask, good, sentence_of
+from saltern.rollout.recovery import Part, ask, good, same, sentence_of
 from saltern.rollout.show import short
 
 #: Seconds after which anybody may give back a lease whose rollout does not.
@@ -50,7 +50,7 @@ def leases_of(
 
 def same_lease(lease: Lease) -> tuple[str, str, str]:
     """Equal for leases on the same thing, taken by whichever attempt of a step."""
-    return lease.step, lease.node, repr(lease.undo)
+    return lease.step, lease.node, same([(_same(call), call.nodes) for call in lease.undo])
 
 
 def give_back(run: Progress, leases: Sequence[Lease], order: Mapping[str, int]) -> dict[str, str]:
@@ -80,11 +80,11 @@ def _give_back(run: Progress, leases: Sequence[Lease]) -> dict[str, str]:
     for _ in range(TRIES):
         calls = list(told.values())
         given = ask(run, step, calls, (), [run.bus.new_jid() for _ in calls], fresh=True)
-        for same, call, found in zip(told, calls, given.answers, strict=True):
+        for key, call, found in zip(told, calls, given.answers, strict=True):
             for node, answer in found.items():
-                wrong.pop((same, node), None)
+                wrong.pop((key, node), None)
                 if answer is not None and not good(answer):
-                    wrong[same, node] = sentence_of(node, call, answer)
+                    wrong[key, node] = sentence_of(node, call, answer)
         # a minion that was restarting lost it; what gives back may be asked for twice
         lost = given.lost
         there = run.bus.present(sorted({node for _, node in lost})) if lost else {}
@@ -110,7 +110,7 @@ def _give_back(run: Progress, leases: Sequence[Lease]) -> dict[str, str]:
 
 def _same(call: PlannedCall) -> str:
     """Equal for calls that differ in their nodes only."""
-    return repr((call.fun, call.arg, sorted(call.kwarg.items())))
+    return same((call.fun, call.arg, dict(call.kwarg)))
 
 
 def _what(call: PlannedCall, node: str) -> str:

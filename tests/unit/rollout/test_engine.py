@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -30,11 +30,13 @@ from tests.support.fakes import (
     LOSES,
     MUTE,
     SAYS_NO,
+    Crash,
     FakeBus,
     FakeClock,
     FakeEvents,
     FakeRunners,
     FakeWatch,
+    Killed,
     MemoryJournal,
     Script,
     World,
@@ -214,6 +216,14 @@ def test_one_more_than_the_budget_stops_the_stage() -> None:
     assert "(3 nodes failed, 2 may)" in outcome.reason
 
 
+def test_reason_names_the_first_few_of_many_failures() -> None:
+    bench = Bench(at_once(), scripted(*[("state.apply", node, FAILS) for node in MANY]))
+    reason = bench.run().reason
+    assert MANY[4] in reason
+    assert MANY[5] not in reason
+    assert reason.endswith("And 5 more.")
+
+
 def test_budget_is_of_the_whole_stage_and_a_node_counts_once() -> None:
     waves = [((n,), [plans.apply((n,), "nova"), plans.verify((n,), "nova")]) for n in MANY[:4]]
     all_of_it = ((), [plans.verify(MANY[:4], "nova")])
@@ -358,6 +368,7 @@ def test_node_without_questions_is_asked_whether_it_is_there() -> None:
     assert bench.run().state == FAILED
     assert bench.bus.asked == [(TWO, THREE)]
     assert bench.record("control/1/1-gate").results[THREE].silent
+    assert bench.record("control/1/1-gate").results[THREE].code == "no-answer"
 
 
 def test_check_waits_for_a_node_that_restarts() -> None:
@@ -399,6 +410,23 @@ def test_lease_is_noted_before_the_drain_and_returned_after_the_undoing() -> Non
     assert first.expires > first.taken
     assert [len(rest) for _, rest in seen][-1] == 1
     assert bench.journal.held() == []
+
+
+def test_lease_that_was_read_back_is_not_taken_a_second_time() -> None:
+    """The order of keys is another one in a journal, and lists take the place of tuples."""
+    calls = (PlannedCall(NODES[:1], "node.disable", (), {"b": ("x",), "a": {"d": 1, "c": 2}}),)
+    undo = (PlannedCall(NODES[:1], "node.enable", (), {"b": ("x",), "a": {"d": 1, "c": 2}}),)
+    drain = Step("", "drain", "drain", (ONE,), calls, undo)
+    bench = Bench(plans.plan(plans.stage("control", ((ONE,), [drain, plans.release((ONE,))]))))
+    bench.journal.crash = bench.bus.crash = Crash(9)
+    with pytest.raises(Killed):
+        bench.run()
+    ((name, held),) = bench.journal.rows.leases.items()
+    back = (PlannedCall(NODES[:1], "node.enable", (), {"a": {"c": 2, "d": 1}, "b": ["x"]}),)
+    bench.journal.rows.leases[name] = replace(held, undo=back)
+    bench.journal.crash = bench.bus.crash = Crash()
+    assert bench.run().state == DONE
+    assert len(bench.journal.rows.leases) == 1
 
 
 def test_lease_whose_undoing_fails_stays_and_stops_the_rollout_whatever_the_budget() -> None:
