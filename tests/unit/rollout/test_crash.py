@@ -72,6 +72,10 @@ class Site:
         except Killed:
             return None
 
+    def wish(self, **wishes: bool) -> None:
+        """Note what people ask for."""
+        MemoryJournal(self.rows).wish(self.rollout, **wishes)
+
     def end(self) -> dict[str, Any]:
         """Everything that is to be the same however often the engine died."""
         state, reason = self.rows.states[self.rollout]
