@@ -68,7 +68,7 @@ def ext_pillar(minion_id, pillar, **settings):
             )
         if serving.is_master(minion_id):
             return {}
-        return serving.pillar(minion_id)
+        return serving.pillar(minion_id, str(__opts__.get("pillarenv") or ""))
     except UnknownNodeError as err:
         on_error, sentence = "raise", " ".join(str(err).split())
         log.error("saltern_model: no pillar for %s: %s", minion_id, sentence)

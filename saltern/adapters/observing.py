@@ -12,13 +12,14 @@ import salt.fileserver
 from saltern.adapters.master import Site
 from saltern.adapters.modelcompare import touched
 from saltern.adapters.modelsite import ModelSite
+from saltern.adapters.previews import Previews
 from saltern.digest import sha256_of
 from saltern.model.cluster import CompiledNode
 from saltern.model.store import Revision
 from saltern.rollout import facts
 from saltern.rollout.facts import Observed
 from saltern.rollout.load import RevisionSource
-from saltern.rollout.ports import Bus, JobBus
+from saltern.rollout.ports import Bus, Call, JobBus
 
 #: Seconds a minion has to say that it is there.
 PRESENCE = 15.0
@@ -127,6 +128,32 @@ class Observer:
                 impact = touched(self.site, before, target.id, members)
                 found.update(facts.touched_roles(impact, compiled))
         return {node: found[node] for node in sorted(found)}
+
+    def foresee(
+        self, target: Revision, roles: Mapping[str, Sequence[str]]
+    ) -> dict[str, dict[str, tuple[str, ...]]]:
+        """Let nodes foresee what they would change under the pillar of a revision.
+
+        Nothing is changed, and no pin is moved; nodes with equal roles share a job.
+
+        :param target: the revision
+        :param roles: node to the roles that would be applied there
+        :returns: node to role to names of states
+        :raises PlanError: a node cannot foresee it
+        :raises BusError: the master cannot publish
+        """
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for node, names in sorted(roles.items()):
+            groups.setdefault(tuple(names), []).append(node)
+        with Previews(Path(self.site.store)).granted(target.id, roles) as environment:
+            kwarg = {"test": True, "pillarenv": environment}
+            calls = [
+                Call(tuple(nodes), "state.apply", kwarg={"mods": list(names), **kwarg}, timeout=15)
+                for names, nodes in groups.items()
+            ]
+            answers = self.bus.call_all(calls)
+        together = {node: answer for found in answers for node, answer in found.items()}
+        return facts.foresight(together, roles)
 
     # -- fingerprints --------------------------------------------------------------------
 

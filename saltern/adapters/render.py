@@ -16,6 +16,7 @@ import json
 import os
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -296,7 +297,7 @@ def _process(batch: Sequence[Request], formulas: Path, progress: Progress | None
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=complaints,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(_added_paths())},
         ) as child:
             assert child.stdin is not None and child.stdout is not None  # noqa: S101, PT018
             with contextlib.suppress(BrokenPipeError), child.stdin as target:
@@ -312,6 +313,16 @@ def _process(batch: Sequence[Request], formulas: Path, progress: Progress | None
             last = (text.splitlines() or ["no message"])[-1]
             raise ModelError(f"the formulas could not be rendered: {last}", where=str(formulas))
     return found
+
+
+def _added_paths() -> list[str]:
+    """What this process looks for modules in beside what its Python has by itself.
+
+    A path of Python's own would come before its standard library there, which a distribution such
+    as enum34 then takes the place of.
+    """
+    own = {os.path.realpath(path) for path in sysconfig.get_paths().values()}
+    return [path for path in sys.path if path and os.path.realpath(path) not in own]
 
 
 def _render(request: Request, formulas: Path, cache: Path) -> Rendered:

@@ -192,6 +192,11 @@ class Rolling:
         if request.workflow != "deploy":
             chosen = {*touched} | {*request.nodes} if touched else {*everyone}
             seen = observer.health(seen, current, facts.peers(current, chosen))
+        if request.predict and touched:
+            self._say("letting the nodes foresee their changes")
+            there = {node: one.roles for node, one in touched.items() if node in seen.present}
+            for node, expected in observer.foresee(target, there).items():
+                touched[node] = replace(touched[node], expected=expected)
         found = Facts(
             revision=target.id,
             deployed=observer.deployed(),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saltern.adapters import sitekey
+from saltern.adapters import previews, sitekey
 from saltern.adapters.gpg import Gpg
 from saltern.errors import PreflightError, SalternError, SecretError
 from saltern.model import serve
@@ -95,14 +95,19 @@ class Serving:
         Options.build(options)
         return built
 
-    def pillar(self, minion_id: str) -> dict[str, Any]:
+    def pillar(self, minion_id: str, environment: str = "") -> dict[str, Any]:
         """Return the pillar of a minion, whole.
 
         :param minion_id: id as Salt authenticated it
+        :param environment: pillar environment that it asks for; looked at when it is that of a
+            preview (:mod:`saltern.adapters.previews`)
         :raises UnknownNodeError: no served revision has it
         :raises SalternError: anything else that keeps the pillar from being whole
         """
         if not self.path:
+            if environment.startswith(previews.PREFIX):
+                granted = previews.Previews(Path(self.store)).revision(environment, minion_id)
+                return self.pillar_of(self._stored(granted), minion_id)
             return self.pillar_of(self.revision(minion_id), minion_id)
         return serve.pillar(
             self.path,
@@ -162,10 +167,13 @@ class Serving:
         """
         # imported here: a host without a master has no database library
         from saltern.adapters.journal import open_journal
+
+        return self._stored(open_journal(self.journal).served(minion_id))
+
+    def _stored(self, revision: str) -> Revision:
         from saltern.model.store import Store
 
-        served = open_journal(self.journal).served(minion_id)
-        return Store(self.store).open(served, options=Options.build(self.options))
+        return Store(self.store).open(revision, options=Options.build(self.options))
 
     def key_file(self) -> Path:
         """Return the file of the site key.

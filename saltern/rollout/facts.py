@@ -11,8 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from saltern.errors import PlanError
 from saltern.model.impact import Impact
 from saltern.rollout.ports import Call, Return
+from saltern.rollout.returns import changed_states
 from saltern.rollout.stages import Node
 
 #: Seconds that all checks of one node may take when they are asked once, without patience.
@@ -187,6 +189,33 @@ def touched_roles(
         )
         if ordered:
             found[entry.node] = (ordered, restarts)
+    return found
+
+
+def foresight(
+    answers: Mapping[str, Return], roles: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Read what nodes foresee to change, from ``state.apply`` in test mode.
+
+    :param answers: by node
+    :param roles: node to the roles that were applied there
+    :returns: node to role to names of states; a state of no such role counts for the last one
+    :raises PlanError: a node cannot foresee it
+    """
+    failed = [answer.sentence for answer in answers.values() if not answer.ok]
+    if failed:
+        raise PlanError(
+            f"not every node can foresee its changes: {' '.join(failed[:3]).rstrip('.')}",
+            cure="Mend that, or plan without predict=True",
+        )
+    found: dict[str, dict[str, tuple[str, ...]]] = {}
+    for node, answer in answers.items():
+        mine: dict[str, list[str]] = {}
+        for key, state in answer.data.items() if isinstance(answer.data, Mapping) else ():
+            role = str(state.get("__sls__", ""))
+            role = role if role in roles[node] else roles[node][-1]
+            mine.setdefault(role, []).extend(changed_states({key: state}))
+        found[node] = {role: tuple(names) for role, names in mine.items() if names}
     return found
 
 

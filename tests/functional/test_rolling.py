@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import salt._logging
+import salt.config
+import salt.pillar
 
 from saltern.adapters import observing
 from saltern.adapters.modelcompare import pair
@@ -22,10 +25,17 @@ from saltern.plan.request import Request
 from saltern.plan.types import Basis, Plan
 from saltern.rollout import report
 from saltern.rollout.ports import ABORTED, DONE, FAILED, PAUSED, RUNNING, UNDONE, Call
+from tests.support import TREE
 from tests.support.fakes import FAILS, WORKS
 from tests.support.rolling import CLUSTER, DB, WEBS, Master
 
 CHANGE = Request("change", CLUSTER)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quiet_exit() -> None:
+    """Salt keeps records for a log that is never set up, and prints them when Python ends."""
+    salt._logging.shutdown_temp_handler()
 
 
 @pytest.fixture
@@ -157,6 +167,46 @@ def test_who_is_unwell_is_told_when_that_leaves_nobody_to_work_on(master: Master
     with pytest.raises(PlanError) as refused:
         master.rolling().plan(Request("change", CLUSTER, nodes=WEBS[:1]))
     assert f"{WEBS[1]}: web.server: unit web is dead" in str(refused.value)
+
+
+def test_nodes_foresee_their_changes_under_a_pillar_that_only_they_get(master: Master) -> None:
+    old, new = master.deployed, master.commit(8080)
+    served: list[Any] = []
+
+    def compiled(node: str, environment: str) -> Any:
+        opts = salt.config.master_config(None)
+        opts.update(
+            cachedir=str(master.root / "cache"),
+            extension_modules=str(master.root / "extmods"),
+            module_dirs=[str(TREE)],
+            pillar_roots={"base": []},
+            file_client="local",
+            id=node,
+            ext_pillar=master.opts["ext_pillar"],
+        )
+        found = salt.pillar.Pillar(opts, {}, node, "base", pillarenv=environment)
+        return found.compile_pillar()
+
+    def ask(call: Call) -> None:
+        if call.fun == "state.apply":
+            assert call.kwarg["test"] is True
+            environment = call.kwarg["pillarenv"]
+            served.append(compiled(WEBS[0], environment)["web"]["server"]["port"])
+            served.append(compiled(WEBS[0], "")["web"]["server"]["port"])
+            # denied: the database is not asked to foresee anything
+            with pytest.raises(TypeError):
+                compiled(DB, environment)
+            assert (master.pins, master.deployed) == ({}, old)
+
+    master.bus.on_publish = ask
+    planned = master.rolling().plan(Request("change", CLUSTER, predict=True))
+    assert served == [8080, 80]
+    assert planned.plan.basis.revision == new
+    expected = planned.plan.stages[0].expected
+    assert dict(expected) == dict.fromkeys(WEBS, ("web.server (file.managed)",))
+    master.bus.script = lambda node, call, n: FAILS if call.fun == "state.apply" else WORKS
+    with pytest.raises(PlanError, match="not every node can foresee"):
+        master.rolling().plan(Request("change", CLUSTER, predict=True))
 
 
 def test_restarts_stay_at_the_deployed_revision(master: Master) -> None:
