@@ -36,6 +36,9 @@ _LOCK = 0x5A17E24
 #: How SQLite and PostgreSQL say that a disk is full.
 _FULL = ("disk is full", "No space left on device")
 
+#: Bytes that a database and its side files need at least.
+_SMALL = 1 << 20
+
 PIN, UNPIN, DEPLOY, JOIN, LEAVE = "pin", "unpin", "deploy", "join", "leave"
 
 #: every table of the database, those of rollouts (:mod:`saltern.adapters.rollout_tables`) too
@@ -565,13 +568,23 @@ class Journal:
                     where=self.where,
                     cure="Look who holds it (`fuser` names the process) and try again",
                 ) from None
-            if any(sign in text for sign in _FULL):
+            if any(sign in text for sign in _FULL) or ("I/O" in text and self._no_room()):
                 raise JournalError(
                     "the disk that holds the journal is full, nothing was written",
                     where=self.where,
                     cure="Make room there and try again",
                 ) from None
             raise JournalError(f"the journal cannot be used: {text}", where=self.where) from None
+
+    def _no_room(self) -> bool:
+        """Whether the disk is full; SQLite does not say so when its side files do not fit."""
+        if self.path is None:
+            return False
+        try:
+            found = os.statvfs(self.path.parent)
+        except OSError:
+            return False
+        return found.f_bavail * found.f_frsize < _SMALL
 
 
 def _close(opened: _Open) -> None:
