@@ -6,6 +6,7 @@ any point leaves behind what the next one needs.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,8 @@ from saltern.rollout.ports import (
     StepRecord,
     Wishes,
 )
+
+log = logging.getLogger(__name__)
 
 #: Seconds between two looks at the wishes of people while time has to pass.
 LOOK = 1.0
@@ -162,12 +165,15 @@ class Progress:
     # -- telling -------------------------------------------------------------------------------
 
     def tell(self, tag: str, data: Mapping[str, Any] | None = None, line: str = "") -> None:
-        """Tell that something happened; ``tag`` is below ``rollout/<id>``."""
-        self.events.emit(
-            f"rollout/{self.id}/{tag}",
-            {"rollout": self.id, "cluster": self.plan.cluster, **(data or {})},
-            line,
-        )
+        """Tell that something happened; ``tag`` is below ``rollout/<id>``.
+
+        That nobody hears it (the terminal is gone, the master restarts) is no reason to stop.
+        """
+        where = {"rollout": self.id, "cluster": self.plan.cluster}
+        try:
+            self.events.emit(f"rollout/{self.id}/{tag}", {**where, **(data or {})}, line)
+        except Exception as err:
+            log.warning("%s of rollout %s could not be told: %s", tag, self.id, type(err).__name__)
 
 
 def begun(records: Mapping[str, StepRecord], wave: Wave) -> bool:

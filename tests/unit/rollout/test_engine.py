@@ -161,6 +161,16 @@ def test_progress_is_told_to_machines_and_to_people() -> None:
     assert ended["failures"] == []
 
 
+def test_rollout_goes_on_though_nobody_can_be_told() -> None:
+    class Gone(FakeEvents):
+        def emit(self, tag: str, data: Mapping[str, Any], line: str = "") -> None:
+            raise BrokenPipeError
+
+    bench = Bench(wave_by_wave(), events=Gone())
+    assert bench.run().state == DONE
+    assert bench.done_on("state.apply") == list(NODES)
+
+
 def test_rollout_that_is_over_is_not_done_again() -> None:
     bench = Bench(wave_by_wave())
     bench.run()
