@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from statistics import median
 from typing import Any
 
 from saltern.plan.types import Basis, Plan
+from saltern.rollout.ports import OK
 from tests.bench import ansible
 from tests.bench.fleet import CLUSTER, ROLE, Fleet
 from tests.bench.measure import apart, machine, spent
@@ -69,9 +71,14 @@ class Site:
         figures["seconds"] = round(time.monotonic() - begin, 2)
         if figures["state"] != "done":
             raise SystemExit(f"the rollout is {figures['state']}: {figures['reason']}")
-        records = self.rollouts.load(identity).records.values()
-        if len(records) != len(list(plan.steps())):
-            raise SystemExit(f"the journal has {len(records)} steps")
+        records = self.rollouts.load(identity).records
+        spent_on: dict[str, float] = {}
+        for _, _, step in plan.steps():
+            record = records[step.id]
+            if record.attempt != 1 or record.phase != OK or record.ended is None:
+                raise SystemExit(f"{step.id}: {record}")
+            spent_on[step.kind] = spent_on.get(step.kind, 0) + record.ended - record.begun
+        figures["by_kind_s"] = {kind: round(seconds, 2) for kind, seconds in spent_on.items()}
         return figures
 
     def bare(self) -> float:
@@ -226,6 +233,8 @@ def main() -> int:
             parser.error(f"no section {name}; there are {', '.join(SECTIONS)}")
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
+    # so that an end from outside is an end with all that has to be tidied up
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(f"signal {number}"))
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="saltern-") as folder:
         report = Report(Path(folder))
