@@ -173,7 +173,7 @@ class Progress:
         try:
             self.events.emit(f"rollout/{self.id}/{tag}", {**where, **(data or {})}, line)
         except Exception as err:
-            log.warning("%s of rollout %s could not be told: %s", tag, self.id, type(err).__name__)
+            log.info("%s of rollout %s could not be told: %s", tag, self.id, type(err).__name__)
 
 
 def begun(records: Mapping[str, StepRecord], wave: Wave) -> bool:
