@@ -36,6 +36,7 @@ from saltern.rollout.ports import (
     PLANNED,
     RUNNING,
     UNDONE,
+    Call,
     Clock,
     Events,
     RolloutState,
@@ -525,8 +526,30 @@ class Rolling:
         :raises PlanError: it is past the point of no return, or nothing was done
         """
         planned, _ = self.undoing(rollout, accept_loss=accept_loss)
+        self._keep_evidence(rollout, planned.plan)
         begun = self.begin(planned.hash, approved_by, reason or f"rollback of {rollout}")
         return self.run(begun)
+
+    def _keep_evidence(self, rollout: str, plan: Plan) -> None:
+        """Let the nodes keep what they say of their services before it is undone.
+
+        What cannot be kept is noted as well: it is no reason to leave a broken service as it is.
+        """
+        nodes = self.at(plan.cluster).observer.served()
+        asked = {
+            node: facts.evidence(nodes[node], stage.roles)
+            for stage in plan.stages
+            for node in stage.nodes
+            if node in nodes
+        }
+        self._say(f"keeping the evidence of {len(asked)} nodes")
+        calls = [
+            Call((node,), "evidence.collect", (rollout, *names), timeout=15, limit=120)
+            for node, names in asked.items()
+        ]
+        for node, answers in zip(asked, self.bus.call_all(calls), strict=True):
+            text = facts.evidence_text(answers[node])
+            self.rollouts.evidence(rollout, node, text)
 
     def _at_rest(self, rollout: str) -> RolloutState:
         state = self.rollouts.load(rollout)
@@ -542,6 +565,7 @@ class Rolling:
         state = self.rollouts.load(rollout)
         self._say(f"rolling back wave {outcome.wave} of stage {outcome.stage}")
         planned = self._undo(state, only=f"{outcome.stage}/{outcome.wave}")
+        self._keep_evidence(rollout, planned.plan)
         reason = f"wave {outcome.wave} of {outcome.stage} went over its budget"
         begun = self.rollouts.begin(planned.plan, self.by, "", reason, owner=processes.me())
         back = self.run(begun)

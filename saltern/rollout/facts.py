@@ -247,3 +247,36 @@ def artifacts(nodes: Mapping[str, Any]) -> list[str]:
             if "/artifacts/" in url:
                 files.add(url.rpartition("/artifacts/")[2])
     return sorted(files)
+
+
+# -- evidence ------------------------------------------------------------------------------------
+
+
+def evidence(node: Node, roles: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return whose evidence is kept before roles of a node are undone: units, and services.
+
+    :param node: compiled
+    :param roles: those that are undone; roles that the node does not have are left out
+    """
+    mine = [role for role in node.applications if role in {*roles}]
+    units: list[str] = []
+    for role in mine:
+        lifecycle = node.lifecycle.get(role)
+        health = lifecycle.get("health") if isinstance(lifecycle, Mapping) else None
+        units += [str(check["unit"]) for check in health or () if "unit" in check]
+    return list(dict.fromkeys(units)), list(dict.fromkeys(r.partition(".")[0] for r in mine))
+
+
+def evidence_text(answer: Return) -> str:
+    """Write down what ``evidence.collect`` answered; only what is known to hold no secret."""
+    data = answer.data
+    if not answer.ok or not isinstance(data, Mapping):
+        return f"not kept: {answer.sentence or 'no answer that is one'}"
+    lines = []
+    for unit, state in sorted((data.get("units") or {}).items()):
+        told = f"{state.get('ActiveState', 'unknown')} ({state.get('SubState', 'unknown')})"
+        lines.append(f"{unit}: {told} since {state.get('ActiveEnterTimestamp') or 'never'}")
+        lines.append(f"{unit}: log in {state.get('log', 'none')}")
+    lines += [f"{name} runs {path}" for name, path in sorted((data.get("releases") or {}).items())]
+    lines += [f"{path} {digest}" for path, digest in sorted((data.get("files") or {}).items())]
+    return "\n".join(lines) or "nothing to keep"

@@ -265,9 +265,14 @@ def test_a_rollback_restores_revision_and_pins(master: Master) -> None:
     assert planned.plan.undoes == rollout
     assert lost == []
     assert master.rolling().rollouts.get(rollout).state == DONE
+    assert "evidence.collect" not in changed(master)
     answer = master.rolling().rollback(rollout)
     assert answer["state"] == DONE
     assert (master.pins, master.deployed) == ({DB: old}, old)
+    # what the nodes said of themselves was kept before
+    order = master.bus.functions()
+    assert order.index("evidence.collect") < len(order) - order[::-1].index("state.apply") - 1
+    assert set(master.rolling().report(rollout)["evidence"]) == set(WEBS)
     assert master.rolling().rollouts.get(rollout).state == UNDONE
 
 
