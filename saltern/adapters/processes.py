@@ -18,7 +18,8 @@ def alive(name: str) -> bool | None:
     """Tell whether a process still runs.
 
     :param name: from :func:`me`
-    :returns: None when this host cannot know: the name has another form, or is of another host
+    :returns: None when nobody here can know: the name has another form, or is of another host, or
+        the process is hidden from this user
     """
     pid, at, rest = name.partition("@")
     parts = rest.rsplit("/", 2)
@@ -26,7 +27,10 @@ def alive(name: str) -> bool | None:
         return None
     if parts[1] != _boot():
         return False
-    return _started(int(pid)) == parts[2]
+    started = _started(int(pid))
+    if started is None and _hidden(int(pid)):
+        return None
+    return started == parts[2]
 
 
 def named(name: str) -> str:
@@ -43,6 +47,17 @@ def _boot() -> str:
         return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return ""
+
+
+def _hidden(pid: int) -> bool:
+    """Whether there is such a process, of another user, that ``/proc`` does not show."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _started(pid: int) -> str | None:

@@ -410,6 +410,20 @@ def test_a_process_is_told_from_a_later_one_of_the_same_number() -> None:
     assert processes.named("engine") == "engine"
 
 
+def test_a_process_that_is_hidden_from_this_user_is_not_taken_for_dead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mine = processes.me()
+
+    def denied(pid: int, number: int) -> None:
+        assert (pid, number) == (os.getpid(), 0)
+        raise PermissionError
+
+    monkeypatch.setattr(processes, "_started", lambda _: None)
+    monkeypatch.setattr(processes.os, "kill", denied)
+    assert processes.alive(mine) is None
+
+
 # -- leases ------------------------------------------------------------------------------
 
 
