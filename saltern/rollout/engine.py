@@ -19,7 +19,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from saltern.errors import RolloutError
-from saltern.plan.types import RELEASE, ROLL_BACK, Plan, Stage, Step, Wave
+from saltern.plan.types import (
+    APPLY,
+    CALL,
+    PIN,
+    RELEASE,
+    ROLL_BACK,
+    RUNNER,
+    Plan,
+    Stage,
+    Step,
+    Wave,
+)
 from saltern.rollout.handlers import Work, do, give_back_of
 from saltern.rollout.outcome import EngineJournal, Outcome, Runners, Watch
 from saltern.rollout.ports import (
@@ -49,6 +60,8 @@ from saltern.rollout.stages import STAGES
 PHASES = (*STAGES, "commit")
 #: Of so many nodes the reason says what went wrong; the journal has it of all.
 SENTENCES = 5
+#: what stays when the leases of a wave are back
+_LASTING = (PIN, APPLY, CALL, RUNNER)
 
 
 class Engine:
@@ -221,16 +234,15 @@ class Engine:
                 record = self._step(run, stage, work)
             reason = tally.count(wave, record)
             if reason and stop is None:
-                stop = Stopped(FAILED, reason, stage.name, wave.number, undo_wave=tally.undo)
+                undo = tally.undo and _touched(run, wave)
+                stop = Stopped(FAILED, reason, stage.name, wave.number, undo_wave=undo)
         kept = give_back_of(run, wave)
         if kept and stop is None:
             stop = Stopped(FAILED, " ".join(kept.values()), stage.name, wave.number)
         data = {**where, "failed": sorted(tally.dropped)}
         if stop is not None:
             if told:
-                reason = stop.reason
-                line = f" wave {wave.name} stops: {reason}"
-                run.tell("wave/fail", {**data, "reason": reason}, line)
+                run.tell("wave/fail", {**data, "reason": stop.reason}, f" wave {wave.name} stops")
             raise stop
         if told:
             run.tell("wave/end", data)
@@ -266,7 +278,12 @@ class Engine:
             "changed": changed,
             "failures": sentences,
         }
-        line = f"    {'; '.join(sentences)}" if sentences else ""
+        line = ""
+        if sentences:
+            line = f"    {' '.join(sentences[:SENTENCES])}"
+        elif changed:
+            total = sum(changed.values())
+            line = f"    {total} states changed on {len(changed)} hosts ({seconds:.0f} s)"
         run.tell("step/end" if done.phase == OK else "step/fail", data, line)
         return record
 
@@ -324,6 +341,11 @@ def _told(record: StepRecord, failed: Iterable[str]) -> str:
     if len(sentences) > SENTENCES:
         sentences[SENTENCES:] = [f"And {len(sentences) - SENTENCES} more."]
     return " ".join(filter(None, [record.sentence, *sentences])) or f"{record.step} failed."
+
+
+def _touched(run: Progress, wave: Wave) -> bool:
+    """Whether a wave did anything that could be taken back, besides taking nodes out of service."""
+    return any(step.kind in _LASTING and step.id in run.records for step in wave.steps)
 
 
 def _sent(step: Step, record: StepRecord | None) -> bool:

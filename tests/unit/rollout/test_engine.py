@@ -156,6 +156,7 @@ def test_progress_is_told_to_machines_and_to_people() -> None:
     ]
     assert bench.events.told[0][0] == "rollout/r1/begin"
     assert bench.events.lines()[3].strip() == "apply keystone"
+    assert bench.events.lines()[4].strip() == "1 states changed on 1 hosts (0 s)"
     ended = bench.events.told[4][1]
     assert ended["changed"] == {ONE: 1}
     assert ended["failures"] == []
@@ -310,6 +311,13 @@ def test_roll_back_of_the_wave_is_asked_for_when_the_stage_says_so() -> None:
     outcome = bench.run()
     assert (outcome.undo_wave, outcome.stage, outcome.wave) == (True, "control", 2)
     assert not Bench(wave_by_wave(), scripted(("state.apply", TWO, FAILS))).run().undo_wave
+
+
+def test_wave_that_its_gate_refused_needs_no_rolling_back() -> None:
+    bench = Bench(wave_by_wave(on_failure=ROLL_BACK), scripted(("health.check", ONE, FAILS)))
+    outcome = bench.run()
+    assert outcome.state == FAILED
+    assert not outcome.undo_wave
 
 
 def test_nothing_is_rolled_back_while_nobody_knows_what_was_done() -> None:
