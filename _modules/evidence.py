@@ -28,8 +28,8 @@ _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9@_.-]*$")
 
 
 def __virtual__():
-    if not os.path.isdir("/run/systemd"):
-        return False, "evidence needs systemd"
+    if not hasattr(os, "fchmod"):
+        return False, "evidence needs a POSIX host"
     return __virtualname__
 
 

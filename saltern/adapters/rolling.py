@@ -435,8 +435,8 @@ class Rolling:
         """
         self.rollouts.wish(rollout, pause=True)
         found = self.rollouts.get(rollout)
-        if found.state == PAUSED:
-            return self._asked(rollout, f"Rollout {rollout} is paused already.")
+        if found.state in (PAUSED, FAILED):
+            return self._asked(rollout, f"Rollout {rollout} is {found.state} already.")
         return self._asked(rollout, f"Rollout {rollout} pauses after the wave that it is at.")
 
     def abort(self, rollout: str, reason: str = "") -> dict[str, Any]:
