@@ -95,6 +95,7 @@ class Roles:
         self.known = frozenset(known)
         self.by_name = stages.read_roles(nodes, known)
         self._limits: dict[tuple[str, str], Limit] = {}
+        self._machines: dict[str, list[str]] | None = None
         self._behind: dict[tuple[str, ...], dict[str, tuple[str, ...]]] = {}
 
     def __contains__(self, role: object) -> bool:

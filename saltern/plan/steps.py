@@ -136,6 +136,9 @@ class Steps:
         return Step("", GATE, title, tuple(sorted(mine)), checks=tuple(checks), limit=CHECK_LIMIT)
 
     def _balanced(self, role: str, node: str) -> bool:
+        """Whether others get a node's requests, and each of them counts: no share may be away."""
+        if self.target.limit(role, node).percent:
+            return False
         return any(drain.on for drain in self.target.drains(role, node))
 
     def _before(self, node: str, role: str) -> tuple[Mapping[str, Any], ...]:

@@ -146,7 +146,7 @@ class World:
 
 
 hard = settings(
-    max_examples=150,
+    max_examples=80,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
@@ -218,7 +218,7 @@ def test_a_healthy_cluster_is_refused_only_where_a_majority_cannot_spare_anybody
 
 
 @given(cases(), st.randoms(use_true_random=False))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_json_round_trips_and_the_hash_does_not_depend_on_order(case, rng):
     plan, _ = refused_or_planned(case)
     if plan is None:
