@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -72,12 +73,20 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "journal" / "journal.db"
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a journal with one deployed cluster."""
+    path = tmp_path_factory.mktemp("template") / "journal.db"
+    assert Journal(f"sqlite:///{path}").deploy("c1", OLD, [A, B], "ann", "first")
+    return path
+
+
 @pytest.fixture
-def journal(path: Path) -> Journal:
+def journal(path: Path, template: Path) -> Journal:
     """A journal with one deployed cluster."""
-    built = Journal(f"sqlite:///{path}")
-    assert built.deploy("c1", OLD, [A, B], "ann", "first")
-    return built
+    path.parent.mkdir()
+    shutil.copy(template, path)
+    return Journal(f"sqlite:///{path}")
 
 
 @pytest.fixture
