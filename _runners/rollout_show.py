@@ -105,7 +105,7 @@ def history(cluster=None, state=None, limit=20, data=False):
     """
     rows = _rolling().listed(cluster, state, int(limit))
     if data:
-        return rows
+        return {"rollouts": rows}
     return telling.history_text(rows)
 
 

@@ -91,7 +91,7 @@ def test_plan_apply_status_report_in_the_words_of_an_operator(
     assert run("rollout.show", rollout) == run("rollout.status", rollout)
     assert run("rollout.show", hash).startswith(f"Plan {hash}")
     assert run("rollout.show", hash, data=True)["plan"]["workflow"] == "change"
-    assert [row["id"] for row in run("rollout.history", data=True)] == [rollout]
+    assert [row["id"] for row in run("rollout.history", data=True)["rollouts"]] == [rollout]
     assert "ticket 7" in run("rollout.history", state="done")
     assert run("rollout.history", state="failed") == "There is no such rollout."
     stages = run("rollout.stages", hash)
