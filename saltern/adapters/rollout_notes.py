@@ -12,9 +12,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from saltern.adapters import rollout_tables as tables
 from saltern.adapters.journal import Journal
-from saltern.adapters.rollout_tables import Evidence, Finding, Row, StoredPlan
+from saltern.adapters.rollout_tables import Evidence, Row, StoredPlan
 from saltern.errors import JournalError, PlanError
 from saltern.plan.types import Plan
+from saltern.rollout.outcome import Finding
 
 #: Seconds to wait for another process that writes.
 WAIT = 10.0

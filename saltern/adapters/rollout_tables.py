@@ -176,26 +176,6 @@ class Rollout:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What a gate or a check found.
-
-    :param step: the step that asked
-    :param at: seconds since the epoch
-    :param role: empty for the host itself
-    :param verdict: ``ok``, ``warn``, ``fail`` or ``unknown``
-    :param code: from the closed list
-    """
-
-    step: str
-    at: float
-    node: str
-    role: str
-    verdict: str
-    code: str
-    sentence: str
-
-
-@dataclass(frozen=True)
 class Evidence:
     """A text that was saved before something was undone.
 

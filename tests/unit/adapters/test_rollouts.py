@@ -21,10 +21,10 @@ import sqlalchemy as sa
 from saltern.adapters import journal as journal_module
 from saltern.adapters import processes, rollout_notes
 from saltern.adapters.journal import Journal
-from saltern.adapters.rollout_tables import Finding
 from saltern.adapters.rollouts import HISTORY, Rollouts
 from saltern.errors import JournalError, LockedError, ModelError, PlanError
 from saltern.plan.types import APPLY, COMMIT, Basis, Plan, PlannedCall, Stage, Step, Wave
+from saltern.rollout.outcome import Finding
 from saltern.rollout.ports import (
     ABORTED,
     BROKEN,
