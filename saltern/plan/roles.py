@@ -224,8 +224,7 @@ class Roles:
                     where=f"{node}: lifecycle:{role}:impact",
                 )
             return Impact(control, data, str(told.get("why") or ""))
-        basic = self.by_name[role].stage == stages.ROLE_STAGES[0]
-        if basic or not any("unit" in check for check in self.checks(role, node)):
+        if not self.serves(role, node):
             return Impact()
         members = self.members(role)
         if len(members) == 1:
@@ -233,6 +232,12 @@ class Roles:
         if self.drains(role, node):
             return Impact("none", "none", f"a node is drained before its {role} is touched")
         return Impact("degraded", "none", f"{role} runs on the other nodes meanwhile")
+
+    def serves(self, role: str, node: str) -> bool:
+        """Whether a role runs a unit for others; what makes a host a host does not."""
+        if self.by_name[role].stage == stages.ROLE_STAGES[0]:
+            return False
+        return any("unit" in check for check in self.checks(role, node))
 
     def reversible(self, role: str, node: str, phase: str = "config") -> str:
         """Return until when a phase of a role can be undone.

@@ -22,7 +22,6 @@ from saltern.errors import PlanError
 from saltern.plan.basis import Facts
 from saltern.plan.roles import Limit, Roles
 from saltern.rollout.show import short
-from saltern.rollout.stages import ROLE_STAGES
 
 #: what one wave adds to, by one for each node: ("limit", role, limit, domain), ("quorum", role, …)
 Key = tuple[str, str, Limit | None, str]
@@ -117,10 +116,8 @@ class Fleet:
         """
         found = self._bounds(candidate.node, candidate.disturbed)
         for node in candidate.carried:
-            # what makes a host a host is no service that others would miss
-            served = [
-                r for r in self.roles.of(node) if self.roles.by_name[r].stage != ROLE_STAGES[0]
-            ]
+            # what makes a host a host, or only lies there, is no service that others would miss
+            served = [r for r in self.roles.of(node) if self.roles.serves(r, node)]
             found += self._bounds(node, served)
         for role in candidate.touched if candidate.start else ():
             start = self.roles.by_name[role].start

@@ -1,0 +1,212 @@
+"""The plan that takes a rollout back: only what was done, in the reverse order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from saltern.errors import PlanError
+from saltern.plan.make import make
+from saltern.plan.request import Request
+from saltern.plan.types import Plan
+from saltern.plan.undo import losses, undo
+from saltern.rollout.ports import BROKEN, INTENT, OK, NodeResult, StepRecord
+
+from .clusters import KNOWN, NEW, OLD, example, facts, small, touched
+
+CTL = [f"ctl0{number}.demo-core.test" for number in (1, 2, 3)]
+
+
+def change(nodes, *roles, now=None, **options) -> Plan:
+    request = Request.read("change", "demo-core", options)
+    return make(request, nodes, nodes, now or facts(nodes), touched(nodes, *roles), KNOWN)
+
+
+def records(plan: Plan, until: str = "", broken: str = "") -> dict[str, StepRecord]:
+    """What the journal has when all steps up to ``until`` were done; ``broken`` failed."""
+    found = {}
+    for _, _, step in plan.steps():
+        fine = step.id != broken
+        results = {node: NodeResult(fine, "" if fine else "it failed") for node in step.nodes}
+        found[step.id] = StepRecord(step.id, 1, OK if fine else BROKEN, results=results)
+        if step.id in (until, broken):
+            break
+    return found
+
+
+def done(plan: Plan) -> list[tuple[str, tuple[str, ...], str]]:
+    """Kind, nodes and revision of the steps that change something."""
+    return [
+        (step.kind, step.nodes, step.revision)
+        for _, _, step in plan.steps()
+        if step.kind in ("pin", "apply", "call", "runner", "commit")
+    ]
+
+
+@pytest.fixture(scope="module")
+def demo():
+    return example("demo-core")
+
+
+def test_a_bad_setting_is_taken_back_from_the_canary_alone(demo):
+    plan = change(demo, "keystone.server")
+    back = undo(plan, records(plan, broken="control/1/6-verify"), rollout="r1")
+    assert (back.workflow, back.undoes) == ("rollback", "r1")
+    (stage,) = back.stages
+    (wave,) = stage.waves
+    assert [step.kind for step in wave.steps] == [
+        "gate",
+        "drain",
+        "pin",
+        "refresh",
+        "apply",
+        "verify",
+        "release",
+    ]
+    # it had no pin: it follows the cluster again, which never moved
+    assert done(back) == [("pin", (CTL[0],), ""), ("apply", (CTL[0],), "")]
+    assert back.basis.pins == {CTL[0]: NEW}
+    assert (back.basis.revision, back.basis.deployed) == (OLD, OLD)
+    # the broken one is only asked whether it answers, the others whether they carry on
+    gate = wave.steps[0]
+    assert [check.checks for check in gate.checks if check.node == CTL[0]] == [()]
+    assert {CTL[1], CTL[2]} <= {check.node for check in gate.checks}
+
+
+def test_the_latest_wave_goes_first(demo):
+    plan = change(demo, "keystone.server")
+    back = undo(plan, records(plan, until="control/2/7-release"))
+    assert [wave.nodes for wave in back.stages[0].waves] == [(CTL[1],), (CTL[0],)]
+    ids = [step.id for _, _, step in back.steps()]
+    assert len(set(ids)) == len(ids)
+
+
+def test_a_broken_node_is_mended_first(demo):
+    plan = change(demo, "keystone.server")
+    known = records(plan, until="control/3/7-release")
+    failed = {CTL[0]: NodeResult(False, "it failed")}
+    known["control/1/6-verify"] = replace(known["control/1/6-verify"], results=failed)
+    back = undo(plan, known)
+    assert [wave.nodes for wave in back.stages[0].waves] == [(CTL[0],), (CTL[2],), (CTL[1],)]
+
+
+def test_after_the_commit_nodes_are_held_until_the_cluster_is_back(demo):
+    pins = {CTL[1]: "c" * 40}
+    plan = change(demo, "keystone.server", now=facts(demo, pins=pins))
+    back = undo(plan, records(plan))
+    assert [item for item in done(back) if item[0] in ("pin", "commit")] == [
+        ("pin", (CTL[2],), OLD),
+        ("pin", (CTL[1],), "c" * 40),
+        ("pin", (CTL[0],), OLD),
+        ("commit", (), OLD),
+    ]
+    assert (back.basis.revision, back.basis.deployed) == (OLD, NEW)
+
+
+def test_a_node_of_two_stages_goes_back_once_before_the_later_stage_is_applied():
+    nodes = small(
+        {"a.db": ["n1"], "b.api": ["n1"]},
+        {"a.db": {"stage": "infrastructure"}, "b.api": {"after": ["a.db"]}},
+    )
+    plan = change(nodes, "a.db", "b.api")
+    back = undo(plan, records(plan, until="control/1/3-verify"))
+    assert [(stage.name, [s.kind for s in stage.waves[0].steps]) for stage in back.stages] == [
+        ("control", ["gate", "pin", "refresh", "apply", "verify"]),
+        ("infrastructure", ["gate", "apply", "verify"]),
+    ]
+
+
+def test_a_form_is_called_again_after_the_waves(demo):
+    plan = change(demo, "galera.server")
+    back = undo(plan, records(plan, until="infrastructure/4/2-verify"))
+    *rolled, formed = back.stages[0].waves
+    assert [len(wave.nodes) for wave in rolled] == [1, 1, 1]
+    assert [step.kind for step in formed.steps] == ["runner", "verify"]
+
+
+def test_one_wave_alone(demo):
+    plan = change(demo, "keystone.server")
+    back = undo(plan, records(plan, until="control/2/6-verify"), only="control/2")
+    assert back.nodes == (CTL[1],)
+    assert back.limits == {"only": "control/2"}
+    with pytest.raises(PlanError, match="the plan has no wave control/9"):
+        undo(plan, records(plan), only="control/9")
+
+
+def test_an_intent_counts_as_done(demo):
+    plan = change(demo, "keystone.server")
+    known = records(plan, until="control/1/4-refresh")
+    known["control/1/5-apply"] = StepRecord("control/1/5-apply", 1, INTENT)
+    assert ("apply", (CTL[0],), "") in done(undo(plan, known))
+
+
+def test_nothing_was_done(demo):
+    plan = change(demo, "keystone.server")
+    with pytest.raises(PlanError, match="did nothing that can be taken back"):
+        undo(plan, records(plan, until="control/1/2-drain"))
+    restart = make(
+        Request("restart", "demo-core", roles=("keystone.server",)), demo, demo, facts(demo)
+    )
+    with pytest.raises(PlanError, match="did nothing that can be taken back"):
+        undo(restart, records(restart))
+
+
+def test_a_point_of_no_return():
+    nodes = small({"a.x": ["n1"]}, {"a.x": {"reversible": "never"}})
+    plan = change(nodes, "a.x")
+    before = records(plan, until="control/1/3-refresh")
+    assert losses(plan, before) == []
+    assert undo(plan, before).nodes == ("n1",)
+    known = records(plan)
+    with pytest.raises(PlanError, match=r"passed its point of no return at control/1/4-apply"):
+        undo(plan, known)
+    assert losses(plan, known) == ["apply a.x on n1: this cannot be taken back."]
+    back = undo(plan, known, accept_loss=True)
+    assert back.limits == {"accept_loss": "true"}
+
+
+def test_what_is_written_since_may_be_lost(demo):
+    plan = change(demo, "keystone.server")
+    (sentence,) = losses(plan, records(plan, until="control/1/7-release"))
+    assert sentence == (
+        "apply keystone.server on ctl01: what was written since may not be readable before it."
+    )
+
+
+def test_a_first_deploy_has_nothing_to_go_back_to(demo):
+    plan = make(Request("deploy", "demo-core"), demo, {}, facts(demo, deployed=""), known=KNOWN)
+    with pytest.raises(PlanError, match="had no revision before"):
+        undo(plan, records(plan, until="foundation/1/4-apply"))
+
+
+def test_a_rollback_is_bound_to_what_is_observed(demo):
+    plan = change(demo, "keystone.server")
+    known = records(plan, until="control/1/7-release")
+    now = facts(demo, pins={CTL[0]: NEW})
+    assert undo(plan, known, facts=now).basis.present == tuple(sorted(demo))
+    with pytest.raises(PlanError, match="ctl01 cannot be taken back: no answer"):
+        undo(plan, known, facts=facts(demo, absent={CTL[0]: "no answer"}))
+
+
+def test_a_rollback_is_not_rolled_back(demo):
+    plan = change(demo, "keystone.server")
+    back = undo(plan, records(plan), rollout="r1")
+    with pytest.raises(PlanError, match="a rollback is not rolled back"):
+        undo(back, records(back))
+
+
+def test_nodes_that_left_are_made_anew_by_the_inverse_calls():
+    current = small(
+        {"a.x": ["n1", "n2", "n3"]}, {"a.x": {"drain": "m.drain", "release": "m.release"}}
+    )
+    target = {name: current[name] for name in ("n1", "n2")}
+    plan = make(Request("scale-in", "c", nodes=("n3",)), target, current, facts(current), {}, KNOWN)
+    back = undo(plan, records(plan, until="leave/1/3-call"))
+    calls = [
+        (call.fun, call.nodes)
+        for _, _, step in back.steps()
+        if step.kind == "call"
+        for call in step.calls
+    ]
+    assert calls == [("state.apply", ("n3",)), ("m.release", ("n3",))]
