@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -108,12 +108,13 @@ class Observer:
     # -- what changes --------------------------------------------------------------------
 
     def touched(
-        self, target: Revision, nodes: Sequence[str]
+        self, target: Revision, nodes: Sequence[str], say: Callable[[str], None]
     ) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
         """Say what moving nodes from what they are served to a revision touches.
 
         :param target: where to
         :param nodes: minion ids
+        :param say: takes a line for each role that counts as touched because it is not known
         :returns: node to (roles, restarts); nodes that are touched in nothing are left out
         :raises SalternError: a revision cannot be read or rendered
         """
@@ -127,6 +128,8 @@ class Observer:
             if before != target.id:
                 impact = touched(self.site, before, target.id, members)
                 found.update(facts.touched_roles(impact, compiled))
+                for line in facts.unrendered(impact):
+                    say(line)
         return {node: found[node] for node in sorted(found)}
 
     def foresee(

@@ -185,7 +185,7 @@ class Rolling:
             both = sorted({*wanted} & {*current})
             touched = {
                 node: Touched(roles, restarts)
-                for node, (roles, restarts) in observer.touched(target, both).items()
+                for node, (roles, restarts) in observer.touched(target, both, self._say).items()
             }
         everyone = sorted({*wanted, *current})
         self._say(f"asking {len(everyone)} nodes how they are")

@@ -14,7 +14,8 @@ from typing import Any
 from saltern.errors import PlanError
 from saltern.model.impact import Impact
 from saltern.rollout.ports import Call, Return
-from saltern.rollout.returns import changed_states
+from saltern.rollout.returns import changed_states, clip
+from saltern.rollout.show import short
 from saltern.rollout.stages import Node
 
 #: Seconds that all checks of one node may take when they are asked once, without patience.
@@ -190,6 +191,21 @@ def touched_roles(
         if ordered:
             found[entry.node] = (ordered, restarts)
     return found
+
+
+def unrendered(impact: Impact) -> list[str]:
+    """Say which roles count as touched because their states could not be rendered."""
+    if not impact.rendered:
+        return [f"nothing was rendered, so data alone decides what is touched: {impact.note}"]
+    where: dict[tuple[str, str], list[str]] = {}
+    for entry in impact.nodes:
+        for item in entry.roles:
+            if item.error:
+                where.setdefault((item.role, clip(item.error)), []).append(entry.node)
+    return [
+        f"  {role or 'a state of no role'} counts as touched on {short(nodes)}: {why}"
+        for (role, why), nodes in sorted(where.items())
+    ]
 
 
 def foresight(

@@ -143,6 +143,18 @@ def test_a_state_of_no_role_touches_all_of_them() -> None:
     assert facts.touched_roles(impact(entry), NODES)["ctl01"][0] == ("web.server", "db.server")
 
 
+def test_what_cannot_be_rendered_is_touched_and_told() -> None:
+    roles = (RoleImpact("web.server", error="Rendering failed:\n  no guard"),)
+    found = impact(*(NodeImpact("c", node, "changed", (), roles) for node in ("ctl01", "ctl02")))
+    assert facts.touched_roles(found, NODES)["ctl01"][0] == ("web.server",)
+    assert facts.unrendered(found) == [
+        "  web.server counts as touched on ctl01-02: Rendering failed: no guard"
+    ]
+    assert facts.unrendered(impact()) == []
+    (line,) = facts.unrendered(impact(rendered=False, note="Salt is not there"))
+    assert line.endswith("data alone decides what is touched: Salt is not there")
+
+
 # -- fingerprints --------------------------------------------------------------------------------
 
 
