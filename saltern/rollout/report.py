@@ -55,7 +55,7 @@ class Extras:
     """What was measured and kept meanwhile.
 
     :param probes: one mapping a probe: ``name``, ``sentence`` and numbers
-    :param evidence: where what was saved before an undoing lies, by name
+    :param evidence: what was saved before an undoing, lines of text by node
     :param verdicts: answers of gates: ``step``, ``node``, ``verdict``, ``code``, ``sentence``
     """
 
@@ -475,8 +475,10 @@ def _blocks(data: Mapping[str, Any]) -> list[Block]:
             Block("table", rows=(("What", "From", "Until"), *taken)),
         ]
     if data["evidence"]:
-        kept = sorted(data["evidence"].items())
-        found += [Block("head", "Evidence"), Block("table", rows=(("What", "Where"), *kept))]
+        found.append(Block("head", "Evidence"))
+        for name, kept in sorted(data["evidence"].items()):
+            lines = tuple((line,) for line in str(kept).splitlines())
+            found += [Block("text", name), Block("list", rows=lines)]
     for stage in data["stages"]:
         rows = [
             (

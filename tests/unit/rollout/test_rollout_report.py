@@ -151,11 +151,17 @@ PROBE = {"name": "keystone", "sentence": "Keystone API: 4,812 requests, 0 failed
 
 
 def test_documents_tell_who_what_and_what_users_noticed() -> None:
-    extras = report.Extras(probes=[PROBE], evidence={"ctl01": "/srv/evidence/r1"})
+    extras = report.Extras(probes=[PROBE], evidence={"ctl01": "web: failed\nweb: log in /var/x"})
     data = report.build(rollout(DONE, *ALL_OK), replace(ABOUT, ended=1120.0), extras)
     text = report.markdown(data)
     assert text.startswith("# Rollout r1: change of demo\n")
-    for part in ("by anna", "| Approved by | berta |", "ticket 7", "b" * 40, "/srv/evidence/r1"):
+    for part in (
+        "by anna",
+        "| Approved by | berta |",
+        "ticket 7",
+        "b" * 40,
+        "ctl01\n\n- web: failed\n- web: log in /var/x\n",
+    ):
         assert part in text
     assert "- Keystone API: 4,812 requests, 0 failed\n" in text
     assert "| control | done | keystone.server | ctl01-02 | 2 |" in text
