@@ -712,10 +712,13 @@ def _patient(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
         asked.append(number)
         signal.signal(signal.SIGINT, before)
 
-    if threading.current_thread() is not threading.main_thread():
+    before: Any = signal.getsignal(signal.SIGINT)
+    main = threading.current_thread() is threading.main_thread()
+    # in the background it is ignored, and stays so
+    if not main or before in (signal.SIG_IGN, None):
         yield lambda: False
         return
-    before = signal.signal(signal.SIGINT, first)
+    signal.signal(signal.SIGINT, first)
     told: list[bool] = []
 
     def ask() -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -299,6 +299,15 @@ def test_pause_resume_and_abort(master: Master) -> None:
         master.rolling().pause(rollout)
 
 
+@pytest.fixture
+def keyboard() -> Iterator[None]:
+    """Ctrl-C raises, also where the tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("keyboard")
 def test_the_first_interrupt_from_the_keyboard_pauses_after_the_wave(master: Master) -> None:
     master.commit(8080)
     rollout = begun(master)
@@ -319,6 +328,7 @@ def test_the_first_interrupt_from_the_keyboard_pauses_after_the_wave(master: Mas
     assert master.rolling().resume(rollout)["state"] == DONE
 
 
+@pytest.mark.usefixtures("keyboard")
 def test_a_second_interrupt_ends_at_once_and_nothing_is_lost(master: Master) -> None:
     master.commit(8080)
     rollout = begun(master)
@@ -337,6 +347,18 @@ def test_a_second_interrupt_ends_at_once_and_nothing_is_lost(master: Master) -> 
     assert master.rolling().resume(rollout)["state"] == DONE
     assert master.bus.world.out == set()
     assert max(master.bus.world.ran.values()) == 1
+
+
+def test_in_the_background_an_interrupt_stays_ignored(master: Master) -> None:
+    master.commit(8080)
+    rollout = begun(master)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    master.bus.on_publish = lambda call: os.kill(os.getpid(), signal.SIGINT)
+    try:
+        assert master.rolling().run(rollout)["state"] == DONE
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_second_rollout_is_refused_and_names_the_first(master: Master) -> None:
