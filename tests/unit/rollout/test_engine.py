@@ -467,9 +467,10 @@ def test_proxy_that_lost_the_undoing_is_told_once_more() -> None:
     assert bench.bus.world.out == set()
 
 
-def test_only_what_was_drained_is_given_back() -> None:
+def test_node_that_its_gate_refused_is_neither_drained_nor_pinned_nor_given_back() -> None:
     bench = Bench(at_once(budget=1), scripted(("health.check", MANY[4], FAILS)))
     assert bench.run().state == DONE
+    assert sorted(bench.journal.rows.pins) == sorted(set(MANY) - {MANY[4]})
     told = [call.arg[0] for call in bench.bus.published if call.fun == "proxy.ready"]
     assert sorted(told) == sorted(plans.short(node) for node in MANY if node != MANY[4])
 
