@@ -23,8 +23,10 @@ EVERY = 10.0
 TTL = 3600.0
 #: Seconds without a row after which a probe that a limit is set on counts as silent.
 SILENCE = 120.0
-#: Seconds that a node has for an answer; a reading that fails is repeated, so it is not chased.
+#: Seconds that a node has for an answer; a reading that fails is repeated, so it is not chased …
 PATIENCE, LIMIT = 8.0, 20.0
+#: … but only after so many seconds, as the rollout waits meanwhile.
+AGAIN = 60.0
 #: Seconds that starting and stopping may take.
 START_LIMIT = 120.0
 #: numbers of a row
@@ -151,6 +153,7 @@ class ProbeWatch:
             self._read[node] = max(self._read.get(node, 0), int(row["second"]))
         self._heard: dict[str, float] = {}  # probe -> when a row of it came last
         self._asked = float("-inf")
+        self._later: dict[str, float] = {}  # node -> when it may be read again
         self._judged: tuple[Any, list[str]] = (None, [])  # what was asked, which limits were missed
         #: node -> why its probes could not be started or stopped, the last time that was tried
         self.troubles: dict[str, str] = {}
@@ -168,15 +171,18 @@ class ProbeWatch:
     def poll(self, *, force: bool = False) -> None:
         """Read new rows, at most every :data:`EVERY` seconds.
 
-        A node that does not answer is asked again the next time; one whose probes ended is told to
-        start them anew.
+        A node that does not answer is asked again after :data:`AGAIN` seconds; one whose probes
+        ended is told to start them anew.
 
         :param force: read though the last reading was just now
         """
         now = self.clock.now()
         if self.probes and (force or now - self._asked >= EVERY):
             self._asked = now
-            answers = self._ask("probe.read", lambda node: (self._read.get(node, 0),), self._specs)
+            asked = [n for n in self._specs if force or now >= self._later.get(n, now)]
+            answers = self._ask("probe.read", lambda node: (self._read.get(node, 0),), asked)
+            for node, answer in answers.items():
+                self._later[node] = now if answer.ok else now + AGAIN
             ended = self._take(answers)
             if ended:
                 self._start(ended)
@@ -247,7 +253,15 @@ class ProbeWatch:
         if not names:
             return {}
         calls = [
-            Call((node,), fun, (self.rollout, *more(node)), {}, PATIENCE, limit, limit > LIMIT)
+            Call(
+                (node,),
+                fun,
+                (self.rollout, *more(node)),
+                timeout=PATIENCE,
+                limit=limit,
+                chase=limit > LIMIT,
+                again=limit > LIMIT,
+            )
             for node in names
         ]
         try:

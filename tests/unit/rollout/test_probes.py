@@ -11,7 +11,7 @@ from saltern.errors import BusError
 from saltern.plan.types import Probe
 from saltern.rollout import probes
 from saltern.rollout.ports import Call, Job, Return
-from saltern.rollout.probes import EVERY, SILENCE, ProbeWatch, missed, summaries
+from saltern.rollout.probes import AGAIN, EVERY, SILENCE, ProbeWatch, missed, summaries
 from tests.unit.rollout.fakes import FakeClock
 
 KEYSTONE = Probe("keystone", "cfg01", "http", "https://api:5000/v3", {"title": "Keystone API"})
@@ -207,6 +207,23 @@ def test_a_bus_that_fails_is_no_end_of_the_rollout(
     nodes.rows["cfg01"] = [row(1000)]
     watch.poll(force=True)
     assert watch.rows == [row(1000)]
+
+
+def test_a_node_that_keeps_silent_is_not_asked_all_the_time(
+    watch: ProbeWatch, nodes: Nodes, clock: FakeClock
+) -> None:
+    watch.start()
+    nodes.silent = {"inf01"}
+    for _ in range(4):
+        watch.poll()
+        clock.sleep(EVERY)
+    asked = nodes.functions()[2:]
+    assert (asked.count(("read", "cfg01")), asked.count(("read", "inf01"))) == (4, 1)
+    assert not nodes.asked[-1].chase
+    nodes.silent = set()
+    clock.sleep(AGAIN)
+    watch.poll()
+    assert nodes.functions()[-1] == ("read", "inf01")
 
 
 # --- limits -----------------------------------------------------------------------------------
