@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from saltern.adapters.processes import me
 from saltern.adapters.rollouts import Rollouts
-from saltern.rollout.ports import DONE
+from saltern.rollout.engine import Engine
+from saltern.rollout.ports import DONE, FAILED
+from tests.support.fakes import FAILS, FakeBus, FakeEvents, FakeRunners, scripted
 from tests.support.killed import DiskBus, Place
 from tests.unit.rollout import engine_plans as plans
 
@@ -101,3 +104,15 @@ def test_killed_again_and_again_the_last_process_ends_the_same(
     assert code == 0
     assert processes > 10
     assert end(place) == unharmed
+
+
+def test_what_a_gate_found_is_in_the_journal_on_the_disk(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.begin(plans.whole())
+    bus = FakeBus(script=scripted(("health.check", plans.CONTROL[0], FAILS)))
+    rollouts = Rollouts(place.journal)
+    engine = Engine(bus, rollouts, bus.clock, FakeEvents(), FakeRunners(), None, me())
+    assert engine.run(place.rollout).state == FAILED
+    (found,) = rollouts.verdicts(place.rollout)
+    assert (found.step, found.node) == ("control/1/1-gate", plans.CONTROL[0])
+    assert (found.role, found.verdict, found.code) == ("keystone", "unknown", "not-asked")
