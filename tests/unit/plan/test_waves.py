@@ -178,3 +178,11 @@ def test_an_unreadable_limit_is_refused_with_its_place():
     nodes = small({"a.x": ["n1"]}, {"a.x": {"max_unavailable": "some"}})
     with pytest.raises(PlanError, match=r"n1: lifecycle:a\.x:max_unavailable: 'some' is neither"):
         waves(nodes, "a.x")
+
+
+def test_how_members_come_up_bounds_a_change():
+    free = {"max_unavailable": "100%"}
+    nodes = small({"a.x": FIVE}, {"a.x": {**free, "start": "serial"}})
+    assert waves(nodes, "a.x", canary=0, percent=()) == [[(node,) for node in FIVE]]
+    nodes = small({"a.x": FIVE}, {"a.x": {**free, "start": "first_then_rest"}})
+    assert waves(nodes, "a.x", canary=0, percent=()) == [[("n1",), tuple(FIVE[1:])]]
