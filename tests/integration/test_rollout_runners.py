@@ -1,0 +1,166 @@
+"""Rollouts as operators run them: ``salt-run rollout.*`` and an orchestration, on real minions."""
+
+from __future__ import annotations
+
+import copy
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import salt.loader
+
+from saltern.adapters.journal import Journal
+from saltern.adapters.rollouts import Rollouts
+from saltern.rollout.ports import DONE, RUNNING
+from tests.support import TREE
+
+from .conftest import CLUSTER, NODES, Trial
+
+CLASS = "classes/service/trial/base.yml"
+
+
+@pytest.fixture
+def journal(trial: Trial) -> Journal:
+    return Journal(f"sqlite:///{trial.journal_file}")
+
+
+@pytest.fixture
+def deployed(call: Callable[..., Any], fresh: Trial) -> Iterator[Trial]:
+    """The trial cluster, deployed, and put back afterwards."""
+    before = fresh.commit("before the rollouts")
+    path = fresh.model / CLASS
+    lines = path.read_text().splitlines()
+    # a check that knows one greeting only
+    kept = [line for line in lines if "trial_probe.answer" not in line]
+    path.write_text("\n".join(kept) + "\n")
+    # what the formulas of the site include, so that they can be rendered
+    guard = fresh.model / "formulas/saltern"
+    guard.mkdir(exist_ok=True)
+    shutil.copy(TREE / "formulas/saltern/guard.jinja", guard)
+    commit = fresh.commit("any greeting will do")
+    for stage in ("preflight", "foundation", "infrastructure", "control"):
+        answer = call("deploy.stage", name=stage, quiet=True, **revision(stage, commit))
+        assert answer["result"] is not False, answer["comment"]
+    yield fresh
+    fresh.restore(before)
+    call("model.unpin", nodes=list(NODES))
+    assert call("deploy.preflight", quiet=True)["result"]
+
+
+def revision(stage: str, commit: str) -> dict[str, str]:
+    return {"revision": commit} if stage == "preflight" else {}
+
+
+def greet(trial: Trial, word: str) -> str:
+    """Commit another greeting; return the commit."""
+    path = trial.model / CLASS
+    path.write_text(path.read_text().replace("greeting: hello", f"greeting: {word}"))
+    return trial.commit(f"greeting {word}")
+
+
+def greetings(trial: Trial) -> list[str]:
+    """What the hosts have."""
+    return [(trial.work / node / "base").read_text().strip() for node in NODES]
+
+
+def test_plan_apply_and_rollback_by_salt_run(
+    run: Callable[..., Any], deployed: Trial, journal: Journal
+) -> None:
+    before = journal.deployed()[CLUSTER]
+    old = greetings(deployed)
+    after = greet(deployed, "moin")
+    done = run("rollout.plan", "change", "revision=HEAD")
+    assert done.returncode == 0, done.stdout
+    assert "trial.base" in done.stdout
+    assert "trial.app" not in done.stdout
+    assert greetings(deployed) == old
+    hash = done.stdout.split("salt-run rollout.apply ")[1].split()[0]
+    done = run("rollout.apply", hash, "approved_by=berta")
+    assert done.returncode == 0, done.stdout
+    assert "is done" in done.stdout
+    assert all("moin" in text for text in greetings(deployed))
+    assert journal.deployed()[CLUSTER] == after
+    assert not [pin for pin in journal.pins() if pin.node in NODES]
+    rollout = done.data["rollout"]
+    # what it was made from has moved: the cluster itself
+    assert run("rollout.apply", hash).returncode == 2
+    assert run("rollout.report", rollout, "format=json").data["approved_by"] == "berta"
+    done = run("rollout.rollback", rollout)
+    assert done.returncode == 0, done.stdout
+    assert greetings(deployed) == old
+    assert journal.deployed()[CLUSTER] == before
+
+
+def test_an_orchestration_stops_at_the_canary_and_goes_on_when_it_is_mended(
+    run: Callable[..., Any], deployed: Trial, journal: Journal
+) -> None:
+    path = deployed.model / "classes/service/trial/app.yml"
+    path.write_text(path.read_text().replace("app: {", "app: {colour: red, "))
+    schema = deployed.model / "formulas/trial/schemas/app.yaml"
+    schema.write_text(schema.read_text() + "  colour: {type: string}\n")
+    formula = deployed.model / "formulas/trial/app.sls"
+    formula.write_text(formula.read_text().replace("password={{", "colour=x {{"))
+    after = deployed.commit("colour")
+    switch = deployed.switch(f"fail-{NODES[0]}")
+    pillar = json.dumps({"options": {"revision": "HEAD"}})
+    done = run("state.orch", "change", f"pillar={pillar}")
+    assert done.returncode == 1
+    (steps,) = done.data["data"].values()
+    results = {key.split("_|-")[1]: step["result"] for key, step in steps.items()}
+    assert results["change-begin"] is True
+    assert results["change-control"] is False
+    assert "change-commit" not in results
+    assert {pin.node for pin in journal.pins() if pin.revision == after} == {NODES[0]}
+    switch.unlink()
+    done = run("rollout.retry")
+    assert done.returncode == 0, done.stdout
+    assert journal.deployed()[CLUSTER] == after
+
+
+def _engine(config: Any) -> None:
+    """What the master starts beside its daemons."""
+    opts = {**copy.deepcopy(dict(config)), "__role": "master"}
+    functions, runners = salt.loader.minion_mods(opts), salt.loader.runner(opts)
+    engines = salt.loader.engines(opts, functions, runners, {})
+    engines["rollouts.start"](interval=0.2, grace=0)
+
+
+def test_the_master_goes_on_with_a_rollout_whose_runner_was_killed(
+    master: Any, minions: Any, run: Callable[..., Any], deployed: Trial, journal: Journal
+) -> None:
+    del minions
+    rollouts = Rollouts(journal)
+    after = greet(deployed, "servus")
+    hash = run("rollout.plan", "change", "revision=HEAD", "data=True", "quiet=True").data["hash"]
+    command = [*master.salt_run_cli().cmdline("rollout.apply", hash)]
+    runner = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + 90
+    while not rollouts.list(state=RUNNING):
+        assert time.monotonic() < deadline, "the rollout did not begin"
+        assert runner.poll() is None, "the runner ended"
+        time.sleep(0.05)
+    os.killpg(runner.pid, signal.SIGKILL)
+    runner.wait()
+    (lost,) = rollouts.interrupted()
+
+    engine = multiprocessing.get_context("fork").Process(target=_engine, args=(master.config,))
+    engine.start()
+    try:
+        while rollouts.get(lost.id).state == RUNNING:
+            assert time.monotonic() < deadline + 90, "nobody went on with it"
+            time.sleep(0.1)
+    finally:
+        engine.terminate()
+        engine.join()
+    assert rollouts.get(lost.id).state == DONE
+    assert journal.deployed()[CLUSTER] == after
+    assert all("servus" in text for text in greetings(deployed))
