@@ -60,11 +60,17 @@ def undo(
     :param accept_loss: go past a point of no return
     :param facts: what was observed a moment ago; without, what is known from the rollout itself
     :raises PlanError: nothing was done, nothing was there before, a point of no return was passed,
-        or a node that has to be taken back is absent
+        nodes were added, or a node that has to be taken back is absent
     """
     if plan.workflow == "rollback":
         raise PlanError(
             "a rollback is not rolled back", where=rollout, cure="Plan the change that is wanted"
+        )
+    if plan.workflow == "scale-out":
+        raise PlanError(
+            "nodes that were added are not known to the revision before",
+            where=rollout,
+            cure="Take them out of the model again and plan a scale-in of them",
         )
     waves = _done(plan, records, only)
     lost = [step for _, wave in waves for step in wave.steps if _lost(step, records)]

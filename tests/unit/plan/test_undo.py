@@ -210,3 +210,11 @@ def test_nodes_that_left_are_made_anew_by_the_inverse_calls():
         for call in step.calls
     ]
     assert calls == [("state.apply", ("n3",)), ("m.release", ("n3",))]
+
+
+def test_nodes_that_were_added_are_taken_out_by_a_plan_of_its_own():
+    target = small({"a.x": ["n1", "n2"]})
+    current = {"n1": target["n1"]}
+    plan = make(Request("scale-out", "c", nodes=("n2",)), target, current, facts(target))
+    with pytest.raises(PlanError, match="plan a scale-in of them"):
+        undo(plan, records(plan))
