@@ -46,12 +46,22 @@ def moved(nodes: Sequence[str], revision: str) -> Iterator[Step]:
     yield Step("", REFRESH, "refresh", tuple(nodes), (call,))
 
 
-def whole(nodes: Sequence[str], role: str, revision: str, questions: Questions) -> list[Step]:
-    """All steps of a wave of a change that takes nothing out of service."""
+def whole(
+    nodes: Sequence[str],
+    role: str,
+    revision: str,
+    questions: Questions,
+    also: Sequence[str] = (),
+) -> list[Step]:
+    """All steps of a wave of a change that takes nothing out of service.
+
+    :param questions: about ``role``
+    :param also: roles that are applied after it
+    """
     return [
         asked(GATE, nodes, role, questions),
         *moved(nodes, revision),
-        apply(nodes, [role]),
+        apply(nodes, [role, *also]),
         asked(VERIFY, nodes, role, questions),
         Step("", RELEASE, "release", tuple(nodes)),
     ]
