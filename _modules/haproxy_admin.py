@@ -296,8 +296,9 @@ def ready(listen, server, wait=0):
 
     Returns a sentence. A listen or a server that this HAProxy does not have, an HAProxy that does
     not run (it starts without drained servers), and a server that somebody else has put in
-    maintenance meanwhile are left as they are. Raises CommandExecutionError when HAProxy refuses,
-    and when the server is not up after ``wait`` seconds; it is no longer drained then.
+    maintenance meanwhile are left as they are. Raises CommandExecutionError when HAProxy refuses.
+    A server that is not up after ``wait`` seconds is no longer drained, but broken: the answer is
+    ``{"ok": False, "sentence": str}`` then.
 
     listen, server
         Names as :py:func:`servers` shows them.
@@ -334,5 +335,6 @@ def ready(listen, server, wait=0):
     took = time.monotonic() - begin
     if wait and (data is None or data["status"] not in ("UP", "no check")):
         told = f"{data['status']} ({data['check']})" if data else "gone"
-        raise CommandExecutionError(f"{listen}/{server} is {told}, not up, after {took:.0f} s")
+        sentence = f"{listen}/{server} is {told}, not up, after {took:.0f} s"
+        return {"ok": False, "sentence": f"{sentence}; it is no longer drained."}
     return f"{listen}/{server} is in service" + (f", up after {took:.0f} s." if wait else ".")

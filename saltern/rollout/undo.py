@@ -2,7 +2,8 @@
 
 A lease is given back by the calls that it names and by nothing else, so only what this rollout took
 out of service is put back. One whose calls fail stays in the journal, and whoever reads the outcome
-learns of it.
+learns of it. A call may also answer ``{"ok": False, "sentence": …}``: the lease is given back, and
+its node is not well all the same.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from saltern.plan.types import RELEASE, PlannedCall, Step
-from saltern.rollout.ports import Lease, StepRecord
+from saltern.rollout.ports import Lease, Return, StepRecord
 from saltern.rollout.progress import Progress
 from saltern.rollout.recovery import Part, ask, good, same, sentence_of
 from saltern.rollout.show import short
@@ -58,7 +59,8 @@ def give_back(run: Progress, leases: Sequence[Lease], order: Mapping[str, int]) 
 
     :param leases: what is still out of service
     :param order: step id to its place in the plan
-    :returns: lease id to the sentence why it could not be given back
+    :returns: lease id to the sentence why it could not be given back, or why its node is not in
+        service although it was
     """
     failed: dict[str, str] = {}
     for step in sorted(
@@ -77,6 +79,7 @@ def _give_back(run: Progress, leases: Sequence[Lease]) -> dict[str, str]:
             told[_same(call)] = replace(first, nodes=tuple(sorted({*first.nodes, *call.nodes})))
     step = Step(leases[0].step, RELEASE, "release")
     wrong: dict[tuple[str, str], str] = {}
+    unwell: dict[tuple[str, str], str] = {}
     for _ in range(TRIES):
         calls = list(told.values())
         given = ask(run, step, calls, (), [run.bus.new_jid() for _ in calls], fresh=True)
@@ -85,6 +88,8 @@ def _give_back(run: Progress, leases: Sequence[Lease]) -> dict[str, str]:
                 wrong.pop((key, node), None)
                 if answer is not None and not good(answer):
                     wrong[key, node] = sentence_of(node, call, answer)
+                elif answer is not None and _refuted(answer):
+                    unwell[key, node] = f"{node}: {answer.data.get('sentence', 'not well')}"
         # a minion that was restarting lost it; what gives back may be asked for twice
         lost = given.lost
         there = run.bus.present(sorted({node for _, node in lost})) if lost else {}
@@ -103,9 +108,16 @@ def _give_back(run: Progress, leases: Sequence[Lease]) -> dict[str, str]:
         sentences = [wrong[pair] for pair in pairs if pair in wrong]
         if sentences:
             failed[lease.id] = f"{lease.what} is not undone: {' '.join(sentences)}"
-        else:
-            run.returned(lease)
+            continue
+        run.returned(lease)
+        sentences = [unwell[pair] for pair in pairs if pair in unwell]
+        if sentences:
+            failed[lease.id] = f"{lease.what}, given back and not in service: {' '.join(sentences)}"
     return failed
+
+
+def _refuted(answer: Return) -> bool:
+    return isinstance(answer.data, Mapping) and answer.data.get("ok") is False
 
 
 def _same(call: PlannedCall) -> str:

@@ -132,6 +132,7 @@ class FakeWatch:
 WORKS = "works"
 FAILS = "fails"  # it runs, and says that it did not work
 SAYS_NO = "says no"  # it runs and returns False
+UNWELL = "unwell"  # it works, and says that something is not well all the same
 MUTE = "mute"  # it runs, but its return gets lost for good
 LOSES = "loses"  # it never runs, though the node is there
 GONE = "gone"  # it never runs, and the node is not there
@@ -259,7 +260,10 @@ class FakeBus:
                 found[node] = judge(node, False, 0, job.jid)
             else:
                 self.effect(node, call)
-                if what != MUTE:
+                if what == UNWELL:
+                    data = {"ok": False, "sentence": f"{call.fun} sees it down"}
+                    found[node] = judge(node, data, 0, job.jid)
+                elif what != MUTE:
                     found[node] = judge(node, answer_of(node, call), 0, job.jid)
 
     def effect(self, node: str, call: Call) -> None:

@@ -30,6 +30,7 @@ from tests.support.fakes import (
     LOSES,
     MUTE,
     SAYS_NO,
+    UNWELL,
     Crash,
     FakeBus,
     FakeClock,
@@ -459,6 +460,17 @@ def test_lease_whose_undoing_fails_stays_and_stops_the_rollout_whatever_the_budg
     assert bench.engine.retry(bench.rollout) == ("release",)
     assert bench.run().state == DONE
     assert bench.journal.held() == []
+
+
+def test_node_that_is_given_back_and_yet_not_in_service_stops_the_rollout() -> None:
+    bench = Bench(wave_by_wave(), scripted(("proxy.ready", plans.PROXIES[1], UNWELL, 1)))
+    outcome = bench.run()
+    assert outcome.state == FAILED
+    assert outcome.leases == ()
+    assert bench.journal.held() == []
+    assert "given back and not in service: " in outcome.reason
+    assert "proxy.ready sees it down" in outcome.reason
+    assert bench.done_on("state.apply") == [ONE]
 
 
 def test_proxy_that_lost_the_undoing_is_told_once_more() -> None:
