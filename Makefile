@@ -45,7 +45,7 @@ lint: venv  ## ruff, mypy, salt-lint, yamllint, changelog and documentation chec
 
 .PHONY: quick
 quick: venv  ## the layers that need no host: unit, model, formulas, functional
-	$(PYTEST) tests/unit tests/model tests/formulas tests/functional $(ARGS)
+	$(PYTEST) tests/unit tests/model tests/formulas tests/functional -m 'not full' $(ARGS)
 
 # Real hosts, and daemons on this machine. Hosts go down at the end whatever happens: the trap covers
 # a killed pytest too. A failing lab does not keep the rest from being run. The integration tests
@@ -72,6 +72,7 @@ test: lint quick  ## everything: lint, all layers, the lab, Kitchen suites on De
 
 .PHONY: test-full
 test-full: lint quick  ## as test, with Debian 13 and the long drills
+	$(PYTEST) tests/unit -m full $(ARGS)
 	$(call hosts)
 
 .PHONY: bench-model
