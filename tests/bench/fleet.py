@@ -30,6 +30,8 @@ CLUSTER = "fleet"
 ROLE = "fleet.base"
 #: Seconds until all minions are there, and until everything is gone.
 START, STOP = 300, 20
+#: Seconds between two minions: starting takes each a second of a processor.
+GAP = 0.5
 
 #: What every host of the model has: one file, and the question whether it is there.
 CLASS = {
@@ -241,7 +243,8 @@ class Fleet:
         missing = set(self.nodes)
         while missing:
             self._late(begin, f"{len(missing)} of {len(self.nodes)} minions do not answer")
-            call = Call(tuple(sorted(missing)), "test.ping", timeout=10, chase=False)
+            # patient: questions that pile up are what keeps them from answering
+            call = Call(tuple(sorted(missing)), "test.ping", timeout=60, chase=False)
             answers = bus.call_all([call])[0]
             missing = {node for node, answer in answers.items() if not answer.ok}
         return time.monotonic() - begin
@@ -371,6 +374,7 @@ def fork_all(folders: Iterable[Path]) -> dict[int, Path]:
             finally:
                 os._exit(code)
         found[pid] = folder
+        time.sleep(GAP)
     return found
 
 
