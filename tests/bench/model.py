@@ -177,13 +177,7 @@ def serve(report: Report) -> None:
 
 
 def change(report: Report) -> None:
-    """Compile again after one class changed, for a sample of the classes that nodes use.
-
-    As for a commit: git knows the ids of its files, so no file is asked whether it changed.
-    """
-    from saltern.model import compiler
-    from saltern.model.store import Store
-
+    """Compile again after one class changed, for a sample of the classes that nodes use."""
     shape = Shape(nodes=1000, classes=LAB, seed=SEED, hosts=True)
     top = report.inventory(shape)
     used: Counter[str] = Counter()
@@ -191,57 +185,27 @@ def change(report: Report) -> None:
     for name in inventory.nodes():
         used.update(inventory.node(name).classes)
     names = random.Random(SEED).sample(sorted(used), 100)
-    store = Store(report.folder / "store-change")
+    where = {"top": str(top), "options": shape.options()}
 
-    known = compiler.source_ids(inventory)
-
-    def compiled(number: int, base: Any, sources: dict[str, str] = known) -> tuple[Any, float]:
-        start = time.process_time()
-        done = compiler.compile_tree(
-            Inventory(top, **shape.options()),
-            f"worktree-{number:012x}",
-            store,
-            base=base,
-            sources=sources,
-        )
-        return done, (time.process_time() - start) * 1000
+    def store(name: str) -> str:
+        return str(report.folder / f"store-{name}")
 
     # from nothing, in a Python that has read no file of the tree; the best of three
     cold = min(
-        apart(
-            "store",
-            top=str(top),
-            options=shape.options(),
-            store=str(report.folder / f"store-full-{number}"),
-            revision=REVISION,
-        )["compile_s"]
-        * 1000
+        apart("store", **where, store=store(f"full-{number}"), revision=REVISION)["compile_s"]
         for number in range(3)
-    )
-    base, _ = compiled(0, None)
-    shutil.rmtree(store.path)
-    # here the files are read and kept, as in a master that has compiled before
-    base, warm = compiled(1, None)
-    times: dict[str, float] = {}
-    rebuilt: list[int] = []
-    for number, name in enumerate(names, 2):
-        path = top / "classes" / inventory.class_files[name]
-        before = path.read_text()
-        path.write_text(before.replace("parameters:\n", f"parameters:\n  touched: {number}\n", 1))
-        changed = {f"classes/{inventory.class_files[name]}": compiler.blob_id(path.read_bytes())}
-        done, times[name] = compiled(number, base, {**known, **changed})
-        path.write_text(before)
-        rebuilt.append(done.info.compiled)
-        if done.info.compiled != used[name]:
-            raise SystemExit(f"class {name}: {done.info.compiled} nodes rebuilt, not {used[name]}")
-        if number % 25 == 0:
-            progress(f"{number} classes changed")
+    ) * 1000  # fmt: skip
+    found = apart("change", **where, store=store("change"), names=names, rounds=3)
+    for name, count in found["rebuilt"].items():
+        if count != used[name]:
+            raise SystemExit(f"class {name}: {count} nodes rebuilt, not {used[name]}")
+    times, warm = found["times"], found["full"]
     figures = {
         "unit": "CPU ms",
         "full": round(cold, 1),
         "full_files_read_before": round(warm, 1),
         "changed_class": summary(times),
-        "nodes_rebuilt": summary([float(count) for count in rebuilt]),
+        "nodes_rebuilt": summary([float(count) for count in found["rebuilt"].values()]),
         "percent_of_full": summary([100 * one / cold for one in times.values()]),
         "percent_of_full_files_read_before": summary([100 * one / warm for one in times.values()]),
     }
