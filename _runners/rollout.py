@@ -120,7 +120,7 @@ def apply(plan, approved_by="", reason="", test=False, quiet=False):
 
     .. code-block:: bash
 
-        salt-run rollout.apply 1f0c9a3b77de approved_by=anna reason='ticket 4711'
+        salt-run rollout.apply 1f0c9a3b77de approved_by=oncall reason='ticket 4711'
     """
     rolling = _rolling(quiet=quiet)
     if test:

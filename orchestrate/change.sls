@@ -1,7 +1,7 @@
 {#- Roll a change of the model out, wave by wave: only the nodes and roles that it touches.
 
     salt-run rollout.plan change revision=v2.5                  # look at it first
-    salt-run state.orch change pillar='{"plan": "1f0c9a3b77de", "approved_by": "anna"}'
+    salt-run state.orch change pillar='{"plan": "1f0c9a3b77de", "approved_by": "oncall"}'
     salt-run state.orch change pillar='{"options": {"revision": "v2.5"} }'       # plan and apply
     salt-run state.orch change test=True
 

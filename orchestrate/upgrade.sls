@@ -1,7 +1,7 @@
 {#- Upgrade a cluster to the releases that a revision of the model names, wave by wave.
 
     salt-run rollout.plan upgrade revision=v3.0                 # look at it first
-    salt-run state.orch upgrade pillar='{"plan": "1f0c9a3b77de", "approved_by": "anna"}'
+    salt-run state.orch upgrade pillar='{"plan": "1f0c9a3b77de", "approved_by": "oncall"}'
     salt-run state.orch upgrade test=True
 
   Pillar and what happens after a failure: as in change.sls. #}

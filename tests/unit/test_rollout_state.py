@@ -120,7 +120,7 @@ def test_a_rollout_is_begun_by_plan_or_by_workflow(load):
     rollout.begun("change", plan="1f0c", approved_by="anna", options={"canary": 2})
     rollout.begun("scale-out", cluster="demo", options={"nodes": "cmp081", "revision": "v2"})
     assert runner.called == [
-        ("rollout.begin", {"plan": "1f0c", "approved_by": "anna"}),
+        ("rollout.begin", {"plan": "1f0c", "approved_by": "oncall"}),
         (
             "rollout.begin",
             {
