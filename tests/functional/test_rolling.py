@@ -384,7 +384,7 @@ def test_an_orchestration_goes_phase_by_phase(master: Master) -> None:
     assert foretold["result"] is None
     assert len(foretold["changes"]["steps"]) == 21
     assert master.rolling().foretold("foundation", None)["result"] is True
-    first = master.rolling().started(hash, "berta")
+    first = master.rolling().started(hash, "approver")
     assert first["result"]
     # run again, it goes on with what is under way
     assert master.rolling().started(hash)["rollout"] == first["rollout"]
@@ -450,16 +450,16 @@ def test_a_rollout_is_found_by_id_by_plan_or_because_it_is_the_only_one(master: 
 def test_a_report_of_a_rollout_is_whole(master: Master) -> None:
     master.commit(8080)
     rolling = master.rolling()
-    rollout = rolling.begin(rolling.plan(CHANGE).hash, "berta", "ticket 7")
+    rollout = rolling.begin(rolling.plan(CHANGE).hash, "approver", "ticket 7")
     rolling.run(rollout)
     data = rolling.report(rollout)
-    assert (data["by"], data["approved_by"], data["why"]) == ("anna", "berta", "ticket 7")
+    assert (data["by"], data["approved_by"], data["why"]) == ("operator", "approver", "ticket 7")
     assert data["steps"] == {"done": 22, "all": 22}
     assert len(data["leases"]) == 3
     assert all(lease["released"] for lease in data["leases"])
     assert "| web01 drained |" in report.markdown(data)
     (row,) = rolling.listed()
-    assert (row["id"], row["state"], row["by"]) == (rollout, DONE, "anna")
+    assert (row["id"], row["state"], row["by"]) == (rollout, DONE, "operator")
 
 
 def test_the_command_to_plan_again_asks_for_the_same() -> None:

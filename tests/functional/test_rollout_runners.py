@@ -79,7 +79,7 @@ def test_plan_apply_status_report_in_the_words_of_an_operator(
     assert "revision=main" in text
     hash = text.split("salt-run rollout.apply ")[1].split()[0]
     assert run("rollout.apply", hash, test=True)["comment"] == f"Plan {hash} can be applied."
-    answer = run("rollout.apply", hash, approved_by="berta", reason="ticket 7")
+    answer = run("rollout.apply", hash, approved_by="approver", reason="ticket 7")
     assert (answer["result"], answer["retcode"], answer["state"]) == (True, 0, "done")
     assert master.deployed == new
     told = capsys.readouterr()
@@ -87,7 +87,7 @@ def test_plan_apply_status_report_in_the_words_of_an_operator(
     assert told.out == ""
     rollout = answer["rollout"]
     assert run("rollout.status").startswith(f"Rollout {rollout} (change of {CLUSTER}) is done")
-    assert run("rollout.status", rollout, data=True)["approved_by"] == "berta"
+    assert run("rollout.status", rollout, data=True)["approved_by"] == "approver"
     assert run("rollout.show", rollout) == run("rollout.status", rollout)
     assert run("rollout.show", hash).startswith(f"Plan {hash}")
     assert run("rollout.show", hash, data=True)["plan"]["workflow"] == "change"

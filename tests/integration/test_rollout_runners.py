@@ -91,7 +91,7 @@ def test_plan_apply_and_rollback_by_salt_run(
     rollout = done.data["rollout"]
     # what it was made from has moved: the cluster itself
     assert run("rollout.apply", hash).returncode == 2
-    assert run("rollout.report", rollout, "format=json").data["approved_by"] == "berta"
+    assert run("rollout.report", rollout, "format=json").data["approved_by"] == "approver"
     done = run("rollout.rollback", rollout)
     assert done.returncode == 0, done.stdout
     assert greetings(deployed) == old

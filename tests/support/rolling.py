@@ -202,7 +202,7 @@ class Master:
         git(self.model, "commit", "-q", "--allow-empty", "-m", f"port {port}")
         return git(self.model, "rev-parse", "HEAD")
 
-    def rolling(self, by: str = "anna") -> Rolling:
+    def rolling(self, by: str = "operator") -> Rolling:
         """The rollouts as another process would see them."""
         site = Site.of(self.opts)
         model = ModelSite(site)

@@ -46,7 +46,7 @@ class Site:
         return self.spawned[-1][1]
 
     def begin(self, state: str = RUNNING, **plan: object) -> str:
-        rollout = self.rollouts.begin(replace(PLAN, **plan), "anna")  # type: ignore[arg-type]
+        rollout = self.rollouts.begin(replace(PLAN, **plan), "operator")  # type: ignore[arg-type]
         self.rollouts.move(rollout, state, 1.0)
         return rollout
 

@@ -41,7 +41,7 @@ WAVES = tuple(
 )
 STAGE = Stage("control", "control", "Keystone", ("keystone.server",), WAVES, minutes=2.0)
 PLAN = Plan("change", "demo", Basis("b" * 40, "a" * 40), (STAGE,))
-ABOUT = report.About("anna", "berta", "ticket 7", 1000.0)
+ABOUT = report.About("operator", "approver", "ticket 7", 1000.0)
 CHANGED = NodeResult(True, changed=("/etc/a (file.managed)", "web (service.running)"))
 
 
