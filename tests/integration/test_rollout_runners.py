@@ -82,7 +82,7 @@ def test_plan_apply_and_rollback_by_salt_run(
     assert "trial.app" not in done.stdout
     assert greetings(deployed) == old
     hash = done.stdout.split("salt-run rollout.apply ")[1].split()[0]
-    done = run("rollout.apply", hash, "approved_by=berta")
+    done = run("rollout.apply", hash, "approved_by=approver")
     assert done.returncode == 0, done.stdout
     assert "is done" in done.stdout
     assert all("moin" in text for text in greetings(deployed))

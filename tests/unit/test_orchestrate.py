@@ -40,12 +40,12 @@ def test_a_rollout_is_begun_and_each_phase_is_one_step(name: str) -> None:
 
 def test_what_the_pillar_says_reaches_the_steps() -> None:
     # a hash of digits only stays a text
-    begin, *rest = steps("change", plan="123456", cluster="demo", approved_by="anna: 'x'")
+    begin, *rest = steps("change", plan="123456", cluster="demo", approved_by="oncall: 'x'")
     assert begin[2] == {
         "name": "change",
         "cluster": "demo",
         "plan": "123456",
-        "approved_by": "anna: 'x'",
+        "approved_by": "oncall: 'x'",
         "failhard": True,
     }
     assert {(a["plan"], a["cluster"]) for _, _, a in rest} == {("123456", "demo")}

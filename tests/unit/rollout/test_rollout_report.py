@@ -156,8 +156,8 @@ def test_documents_tell_who_what_and_what_users_noticed() -> None:
     text = report.markdown(data)
     assert text.startswith("# Rollout r1: change of demo\n")
     for part in (
-        "by anna",
-        "| Approved by | berta |",
+        "by operator",
+        "| Approved by | approver |",
         "ticket 7",
         "b" * 40,
         "ctl01\n\n- web: failed\n- web: log in /var/x\n",
