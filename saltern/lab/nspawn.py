@@ -41,11 +41,16 @@ STOP_TIMEOUT = 120
 #: of a cluster may wait for its peers, which boot later, and nobody could start those.
 SLOW_SERVICE = 20
 PATH = "/opt/salt/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-#: Joins the cgroups given before ``--``, records its pid and becomes nspawn.
+#: Joins the cgroups given before ``--``, runs nspawn and records its pid; runs it again when the
+#: host restarts itself, which nspawn leaves to a service manager and tells by status 133.
 _LAUNCH = """pidfile=$1; shift
 while [ "$1" != -- ]; do echo $$ > "$1" || exit 1; shift; done; shift
-echo $$ > "$pidfile"
-exec "$@"
+while :; do
+    "$@" &
+    echo $! > "$pidfile"
+    wait $!
+    [ $? -eq 133 ] || exit
+done
 """
 
 

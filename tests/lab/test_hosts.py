@@ -18,6 +18,7 @@ from saltern.lab import names
 from saltern.lab.cgroups import Cgroups
 from saltern.lab.nspawn import NspawnProvider
 from saltern.lab.provider import Bind, HostSpec
+from tests.support.cluster import eventually
 from tests.support.hosts import why_no_hosts
 
 HOSTS = ("one", "two")
@@ -105,6 +106,15 @@ def test_up_again_changes_nothing(lab: NspawnProvider) -> None:
     before = [lab.leader(name) for name in HOSTS]
     assert lab.up(specs()) == []
     assert [lab.leader(name) for name in HOSTS] == before
+
+
+def test_a_host_that_restarts_itself_comes_back(lab: NspawnProvider) -> None:
+    before = lab.leader("one")
+    lab.exec("one", ["touch", "/root/kept", "/run/lost"])
+    lab.exec("one", ["systemctl", "reboot"], check=False)
+    assert eventually(lambda: lab.leader("one") not in (0, before), 60)
+    assert eventually(lambda: ping(lab, "two", "one"), 60)
+    assert lab.exec("one", ["ls", "/root/kept", "/run/lost"], check=False).stdout == "/root/kept\n"
 
 
 def test_a_power_cut_keeps_the_disk_and_nothing_else(lab: NspawnProvider) -> None:
