@@ -117,7 +117,7 @@ def test_test_mode_is_handed_on_and_validates_nothing(load):
 
 def test_a_rollout_is_begun_by_plan_or_by_workflow(load):
     runner = load(answered(result=True, comment="Rollout r1 is begun."))
-    rollout.begun("change", plan="1f0c", approved_by="operator", options={"canary": 2})
+    rollout.begun("change", plan="1f0c", approved_by="oncall", options={"canary": 2})
     rollout.begun("scale-out", cluster="demo", options={"nodes": "cmp081", "revision": "v2"})
     assert runner.called == [
         ("rollout.begin", {"plan": "1f0c", "approved_by": "oncall"}),
