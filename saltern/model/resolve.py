@@ -36,7 +36,7 @@ MAX_LEVELS = 150
 MAX_BROUGHT = 400_000
 MAX_TEXT = 32 * 1024 * 1024
 #: faults that are looked for in one node
-MAX_FAULTS = 1000
+MAX_FAULTS = 300
 
 _UNKNOWN = object()
 _TOO_LARGE = "references multiply the data beyond all measure"
