@@ -351,12 +351,14 @@ def rollback(
 
 
 @salt_runner
-def unlock(rollout, force=False):
+def unlock(rollout=None, cluster=None, force=False):
     """
     Take the locks off a rollout whose process is gone and that nobody will go on with.
 
     rollout
-        Its id
+        Its id; default the only one under way
+    cluster
+        Name of the cluster; default ``saltern:cluster`` of the master
     force
         Also when that process may still be there (it was on another host)
 
@@ -366,4 +368,5 @@ def unlock(rollout, force=False):
 
         salt-run rollout.unlock r20261122-1
     """
-    return _rolling().unlock(str(rollout), force=bool(force))
+    rolling = _rolling(cluster)
+    return rolling.unlock(rolling.find(rollout).id, force=bool(force))

@@ -110,12 +110,15 @@ def history(cluster=None, state=None, limit=20, data=False):
 
 
 @salt_runner
-def show(name, data=False):
+def show(name=None, cluster=None, data=False):
     """
     Show a plan, or how it stands with a rollout.
 
     name
-        Hash of a plan (its first digits), or id of a rollout
+        Hash of a plan (its first digits), or id of a rollout; default the one under way, else the
+        latest
+    cluster
+        Name of the cluster; default ``saltern:cluster`` of the master
     data
         Return plain data in place of text
 
@@ -126,21 +129,25 @@ def show(name, data=False):
         salt-run rollout.show 1f0c9a3b77de
         salt-run rollout.show r20261122-1
     """
-    rolling = _rolling()
-    if str(name).startswith("r"):
-        told = rolling.report(str(name))
+    rolling = _rolling(cluster)
+    given = str(name) if name else rolling.latest(None)
+    if given.startswith("r"):
+        told = rolling.report(given)
         return told if data else telling.status_text(told)
-    planned = rolling.stored(str(name))
+    planned = rolling.stored(given)
     return {"hash": planned.hash, "plan": planned.plan.to_json()} if data else planned.text
 
 
 @salt_runner
-def stages(name):
+def stages(name=None, cluster=None):
     """
     List the stages of a plan or a rollout: roles, nodes of each wave, impact, steps.
 
     name
-        Hash of a plan (its first digits), or id of a rollout
+        Hash of a plan (its first digits), or id of a rollout; default the one under way, else the
+        latest
+    cluster
+        Name of the cluster; default ``saltern:cluster`` of the master
 
     CLI Example:
 
@@ -148,8 +155,8 @@ def stages(name):
 
         salt-run rollout.stages 1f0c9a3b77de --out=json
     """
-    rolling = _rolling()
-    given = str(name)
+    rolling = _rolling(cluster)
+    given = str(name) if name else rolling.latest(None)
     found = (
         rolling.rollouts.load(given).plan if given.startswith("r") else rolling.rollouts.plan(given)
     )
@@ -166,22 +173,26 @@ def stages(name):
 
 
 @salt_runner
-def report(rollout, format="markdown"):
+def report(rollout=None, format="markdown", cluster=None):
     """
     Return the report of a rollout: stages, times, changes, gates, what users noticed, evidence.
 
     rollout
-        Its id
+        Its id; default the one under way, else the latest
     format
         ``markdown``, ``html`` or ``json``
+    cluster
+        Name of the cluster; default ``saltern:cluster`` of the master
 
     CLI Example:
 
     .. code-block:: bash
 
+        salt-run rollout.report
         salt-run rollout.report r20261122-1 --out=newline_values_only > report.md
     """
-    told = _rolling().report(str(rollout))
+    rolling = _rolling(cluster)
+    told = rolling.report(rolling.latest(rollout))
     forms = {"markdown": telling.markdown, "html": telling.page, "json": dict}
     if format not in forms:
         raise PlanError(f"a report is no {format}", cure=f"Give one of {', '.join(forms)}")

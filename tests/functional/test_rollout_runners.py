@@ -105,6 +105,22 @@ def test_plan_apply_status_report_in_the_words_of_an_operator(
     assert run("rollout.report", rollout, format="pdf")["retcode"] == 2
 
 
+def test_without_a_name_all_look_at_the_one_under_way_or_the_latest(
+    master: Master, run: Callable[..., Any]
+) -> None:
+    master.commit(8080)
+    first = run("rollout.apply", planned(run))["rollout"]
+    for function in ("status", "show", "report"):
+        assert first in run(f"rollout.{function}")
+    assert run("rollout.stages") == run("rollout.stages", first)
+    master.commit(8081)
+    second = run("rollout.begin", planned(run))["rollout"]
+    for function in ("status", "show", "report"):
+        assert second in run(f"rollout.{function}")
+    assert run("rollout.stages") == run("rollout.stages", second)
+    assert run("rollout.unlock")["rollout"] == second
+
+
 def test_quiet_says_nothing_beside_the_answer(
     master: Master, run: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -139,7 +155,10 @@ def test_wrong_words_are_refused_in_one_sentence(
     assert master.rolling().rollouts.list() == ()
 
 
-@pytest.mark.parametrize("function", ["pause", "resume", "abort", "retry", "status"])
+@pytest.mark.parametrize(
+    "function",
+    ["pause", "resume", "abort", "retry", "unlock", "status", "show", "stages", "report"],
+)
 def test_without_a_rollout_there_is_nothing_to_act_on(
     master: Master, run: Callable[..., Any], function: str
 ) -> None:
