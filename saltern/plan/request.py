@@ -32,7 +32,8 @@ class Request:
     :param nodes: work on these nodes only; ids or first labels
     :param domains: work on nodes of these failure domains only (racks, hosts of machines)
     :param count: work on that many nodes at most, None for all
-    :param canary: how many nodes come first, one wave for them alone; 0 for none
+    :param canary: how many nodes come first, one wave for them alone; 0 for none. When one of them
+        fails the stage stops, whatever the budget
     :param percent: shares of a stage's nodes, in percent, that are reached before the rest begins
     :param rate: nodes per hour at most, 0 for no limit
     :param soak: seconds to wait after each wave and to look at the probes

@@ -45,6 +45,9 @@ SOAK = "soak"  # wait ``seconds`` and look at the probes
 COMMIT = "commit"  # the revision becomes the cluster's deployed one, its pins are taken off
 KINDS = (GATE, DRAIN, PIN, REFRESH, APPLY, CALL, RUNNER, VERIFY, RELEASE, SOAK, COMMIT)
 
+#: Name of a wave that goes first to see whether the others may follow.
+CANARY = "canary"
+
 #: Until when a step can be undone.
 ALWAYS, UNTIL_WRITE, NEVER = "always", "until_write", "never"
 REVERSIBLE = (ALWAYS, UNTIL_WRITE, NEVER)
@@ -133,7 +136,7 @@ class Wave:
     """Nodes that are worked on at the same time, and the steps of it in their order.
 
     :param number: from 1 within the stage
-    :param name: ``canary``, ``25 %``, ``2 of 5``
+    :param name: :data:`CANARY` (no node of it may fail, whatever the budget), ``25 %``, ``2 of 5``
     :param nodes: sorted; empty for a wave that is about the cluster as a whole
     :param domains: their failure domains, sorted
     """
@@ -167,7 +170,7 @@ class Stage:
     :param phase: the stage of the lifecycle that it belongs to, or ``preflight``, ``sanity``
     :param title: for people
     :param roles: what is touched, in their order
-    :param budget: how many nodes may fail; one more stops the stage
+    :param budget: how many nodes may fail; one more stops the stage, and so does any of a canary
     :param on_failure: :data:`STOP` or :data:`ROLL_BACK` (the wave that went over the budget)
     :param rate: nodes per hour at most, 0 for no limit
     :param slo: share of failed requests per probe, above which the stage stops:

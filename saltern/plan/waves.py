@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from saltern.errors import PlanError
 from saltern.plan.basis import Facts
 from saltern.plan.roles import Limit, Roles
+from saltern.plan.types import CANARY
 from saltern.rollout.show import short
 
 #: what one wave adds to, by one for each node: ("limit", role, limit, domain), ("quorum", role, …)
@@ -55,7 +56,7 @@ class Pace:
         """Return names of parts, and how many nodes are reached when each of them is done."""
         found: list[tuple[str, int]] = []
         if 0 < self.canary < total:
-            found.append(("canary", self.canary))
+            found.append((CANARY, self.canary))
         for share in self.percent:
             upto = math.ceil(total * share / 100)
             if upto < total and upto > (found[-1][1] if found else 0):

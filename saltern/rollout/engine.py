@@ -5,7 +5,8 @@ force and what people wish. So a run goes through the plan from its begin, passe
 settled, takes up what was begun, and ends like a run that nobody interrupted.
 
 - A node that fails drops out of its wave and counts against the budget of the stage. One more than
-  that stops the stage: nothing is begun any more but giving back the leases.
+  that stops the stage: nothing is begun any more but giving back the leases. No node of a canary
+  may fail: it goes first so that what it meets is kept from the others.
 - A step that fails as a whole (a runner, a limit of a probe, a lease that is not given back, a
   neighbour of the wave that is unwell) stops the stage whatever its budget.
 - A pause waits for the end of a wave, an abort for the end of a step; both leave nothing out of
@@ -22,6 +23,7 @@ from saltern.errors import RolloutError
 from saltern.plan.types import (
     APPLY,
     CALL,
+    CANARY,
     PIN,
     RELEASE,
     ROLL_BACK,
@@ -328,6 +330,8 @@ class _Tally:
             return told
         if record.sentence or outside:
             return told
+        if wave.name == CANARY and failed:
+            return told + (" (no node of the canary may fail)" if self.stage.budget else "")
         if len(self.failed) > self.stage.budget:
             allowed = f" ({len(self.failed)} nodes failed, {self.stage.budget} may)"
             return told + (allowed if self.stage.budget else "")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from saltern.errors import JournalError, LockedError, RolloutError
-from saltern.plan.types import ROLL_BACK, Plan, PlannedCall, Step
+from saltern.plan.types import CANARY, ROLL_BACK, Plan, PlannedCall, Step
 from saltern.rollout.engine import Engine
 from saltern.rollout.outcome import Outcome
 from saltern.rollout.ports import (
@@ -246,6 +246,27 @@ def test_budget_is_of_the_whole_stage_and_a_node_counts_once() -> None:
     assert Bench(plan, scripted(*faults, *unwell)).run().state == DONE
     third = ("health.check", MANY[3], FAILS)
     assert Bench(plan, scripted(*faults, third)).run().state == FAILED
+
+
+def test_canary_that_fails_stops_the_stage_whatever_the_budget() -> None:
+    first, *rest = MANY
+    waves = [
+        ((n,), [plans.apply((n,), "nova"), plans.verify((n,), "nova")]) for n in (first, *rest)
+    ]
+    stage = plans.stage("resources", *waves, budget=3)
+    stage = replace(stage, waves=(replace(stage.waves[0], name=CANARY), *stage.waves[1:]))
+    fault = scripted(("health.check", first, FAILS))
+    bench = Bench(plans.plan(stage), fault)
+    outcome = bench.run()
+    assert (outcome.state, outcome.wave) == (FAILED, 1)
+    assert outcome.reason.endswith("(no node of the canary may fail)")
+    assert bench.done_on("state.apply") == [first]
+    # the next run finds the same in the journal
+    assert bench.run().reason == outcome.reason
+    assert bench.done_on("state.apply") == [first]
+    # one that comes later is what the budget is for
+    fault = scripted(("health.check", rest[0], FAILS))
+    assert Bench(plans.plan(stage), fault).run().state == DONE
 
 
 def test_wave_whose_nodes_all_fail_is_left_and_the_next_begins() -> None:
