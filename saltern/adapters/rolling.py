@@ -376,11 +376,9 @@ class Rolling:
 
     def _engine(self, state: RolloutState, journal: Rollouts) -> Engine:
         probes = state.plan.probes
-        watch = _Watch(ProbeWatch(self.bus, journal, self.clock, state.id, probes))
+        watch = ProbeWatch(self.bus, journal, self.clock, state.id, probes) if probes else None
         me = processes.me()
-        return Engine(
-            self.bus, journal, self.clock, self.events, self.runners, watch if probes else None, me
-        )
+        return Engine(self.bus, journal, self.clock, self.events, self.runners, watch, me)
 
     def told(self, rollout: str, outcome: Outcome | None = None) -> dict[str, Any]:
         """Say how it stands with a rollout, as a runner's answer.
@@ -664,27 +662,6 @@ class Rolling:
 def _check_phase(name: str) -> None:
     if name not in PHASES:
         raise PlanError(f"there is no phase {name}", cure=f"The phases are {', '.join(PHASES)}")
-
-
-class _Watch:
-    """The probes of a rollout as its engine asks for them."""
-
-    def __init__(self, watch: ProbeWatch) -> None:
-        self.watch = watch
-
-    def start(self) -> tuple[str, ...]:
-        self.watch.start()
-        return tuple(self.watch.troubles.values())
-
-    def poll(
-        self, slo: Mapping[str, float] | None = None, since: float = 0.0, *, force: bool = False
-    ) -> tuple[str, ...]:
-        self.watch.poll(force=force)
-        return tuple(self.watch.broken(slo or {}, since))
-
-    def stop(self) -> tuple[str, ...]:
-        self.watch.stop()
-        return tuple(self.watch.troubles.values())
 
 
 class _Attended(Rollouts):

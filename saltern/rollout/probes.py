@@ -125,7 +125,7 @@ def missed(slo: Mapping[str, float], probes: Sequence[Probe], rows: Sequence[Row
 
 
 class ProbeWatch:
-    """The probes of one rollout.
+    """The probes of one rollout; a :class:`saltern.rollout.outcome.Watch`.
 
     :param bus: where the nodes are asked
     :param journal: where rows are kept; what it has of the rollout already is counted on
@@ -158,23 +158,31 @@ class ProbeWatch:
         #: node -> why its probes could not be started or stopped, the last time that was tried
         self.troubles: dict[str, str] = {}
 
-    def start(self) -> None:
+    def start(self) -> tuple[str, ...]:
         """Start what does not run yet; may be called again at any time.
 
         Nothing raises: a node that does not do it is in :attr:`troubles`, and :meth:`broken` tells
         it when a limit is set on one of its probes.
+
+        :returns: a sentence for each node that could not
         """
         now = self.clock.now()
         self._heard = {probe.name: now for probe in self.probes}
         self._start(self._specs)
+        return tuple(self.troubles.values())
 
-    def poll(self, *, force: bool = False) -> None:
-        """Read new rows, at most every :data:`EVERY` seconds.
+    def poll(
+        self, slo: Mapping[str, float] | None = None, since: float = 0.0, *, force: bool = False
+    ) -> tuple[str, ...]:
+        """Read new rows, at most every :data:`EVERY` seconds, and say which limits do not hold.
 
         A node that does not answer is asked again after :data:`AGAIN` seconds; one whose probes
         ended is told to start them anew.
 
+        :param slo: limits, and
+        :param since: begin of their time, as in :meth:`broken`
         :param force: read though the last reading was just now
+        :returns: one sentence each
         """
         now = self.clock.now()
         if self.probes and (force or now - self._asked >= EVERY):
@@ -186,6 +194,7 @@ class ProbeWatch:
             ended = self._take(answers)
             if ended:
                 self._start(ended)
+        return tuple(self.broken(slo or {}, since))
 
     def broken(self, slo: Mapping[str, float], since: float = 0.0) -> list[str]:
         """Say which limits do not hold, from what was read so far.
@@ -215,16 +224,19 @@ class ProbeWatch:
                 found.append(f"{_title(probe)}: nothing was measured for {SILENCE:.0f} s.")
         return found
 
-    def stop(self) -> None:
+    def stop(self) -> tuple[str, ...]:
         """Read what is left and end the measuring; may be called again.
 
         Probes that cannot be ended now (:attr:`troubles`) end by themselves, unread.
+
+        :returns: a sentence for each node that did not end its own
         """
         answers = self._ask(
             "probe.stop", lambda node: (self._read.get(node, 0),), self._specs, START_LIMIT
         )
         self._note(answers)
         self._take(answers)
+        return tuple(self.troubles.values())
 
     def summary(self) -> tuple[Summary, ...]:
         """Add up what was measured so far, one summary a probe."""

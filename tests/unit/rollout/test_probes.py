@@ -198,10 +198,10 @@ def test_stop_takes_the_last_rows(watch: ProbeWatch, nodes: Nodes) -> None:
 def test_a_bus_that_fails_is_no_end_of_the_rollout(
     watch: ProbeWatch, nodes: Nodes, clock: FakeClock
 ) -> None:
-    watch.start()
+    assert watch.start() == ()
     nodes.down = True
-    watch.poll(force=True)
-    watch.stop()
+    assert watch.poll(force=True) == ()
+    assert watch.stop() == tuple(watch.troubles.values())
     assert set(watch.troubles) == {"cfg01", "inf01"}
     nodes.down = False
     nodes.rows["cfg01"] = [row(1000)]
@@ -243,17 +243,17 @@ def test_a_limit_is_a_share_of_requests(limit: float, failed: int, broken: bool)
 def test_a_missed_limit_is_told_with_its_numbers(watch: ProbeWatch, nodes: Nodes) -> None:
     watch.start()
     nodes.rows["cfg01"] = [row(1000), row(1001, failed=2, gap_ms=1500)]
-    watch.poll()
-    assert watch.broken({"keystone": 0.1, "ping": 0.0}) == [
-        "Keystone API: 2 of 8 requests failed (25.00 %, allowed 10 %), longest gap 1,500 ms."
-    ]
+    sentence = "Keystone API: 2 of 8 requests failed (25.00 %, allowed 10 %), longest gap 1,500 ms."
+    assert watch.poll({"keystone": 0.1, "ping": 0.0}) == (sentence,)
+    assert watch.broken({"keystone": 0.1, "ping": 0.0}) == [sentence]
+    assert watch.poll() == ()
     assert watch.broken({}) == watch.broken({"token": 0.0}) == []
 
 
 def test_a_limit_is_about_its_own_time(watch: ProbeWatch, nodes: Nodes) -> None:
     watch.start()
     nodes.rows["cfg01"] = [row(1000, failed=4), row(1005)]
-    watch.poll()
+    assert watch.poll({"keystone": 0.0}, 1001.0) == ()
     assert watch.broken({"keystone": 0.0}, since=1000.7)
     assert watch.broken({"keystone": 0.0}, since=1001.0) == []
 
