@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from saltern.adapters import processes
+from saltern.adapters.leasing import Leasing
 from saltern.adapters.master import MasterEvents, Site, WallClock
 from saltern.adapters.modelsite import ModelSite, pillar_settings
 from saltern.adapters.observing import FleetBus, Observer
@@ -370,9 +371,26 @@ class Rolling:
         if outcome.state == DONE and plan.undoes and not plan.limits.get("only"):
             self.rollouts.move(plan.undoes, UNDONE, self.clock.now(), f"by rollout {rollout}")
         told = self.told(rollout, outcome)
+        if outcome.state == DONE and plan.undoes:
+            told = self._given_back(plan.undoes, told)
         if outcome.undo_wave:
             told = self._undo_wave(rollout, outcome, told)
         return told
+
+    def _given_back(self, undone: str, told: dict[str, Any]) -> dict[str, Any]:
+        """Give back what a rollout could not when it failed, now that it is undone."""
+        held = self.rollouts.leases(rollout=undone)
+        if not held:
+            return told
+        answer = Leasing(self.rollouts, self.bus, self.clock).release(rollout=undone)
+        failures = " ".join(answer["failures"])
+        if not failures:
+            comment = f"{told['comment']} Given back: {'; '.join(answer['released'])}."
+            return {**told, "comment": comment}
+        comment = (
+            f"{told['comment']} {failures} `salt-run lease.release rollout={undone}` tries again."
+        )
+        return {**told, "comment": comment, "result": False, "retcode": 1}
 
     def _engine(self, state: RolloutState, journal: Rollouts) -> Engine:
         probes = state.plan.probes

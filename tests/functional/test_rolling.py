@@ -276,6 +276,41 @@ def test_a_rollback_restores_revision_and_pins(master: Master) -> None:
     assert master.rolling().rollouts.get(rollout).state == UNDONE
 
 
+def test_a_rollback_gives_back_what_the_rollout_could_not(master: Master) -> None:
+    master.commit(8080)
+    master.bus.script = lambda node, call, n: (
+        FAILS if call.fun in ("state.apply", "proxy.ready") else WORKS
+    )
+    rollout = begun(master)
+    answer = master.rolling().run(rollout)
+    assert "Still out of service: web01 drained." in answer["comment"]
+    (lease,) = master.rolling().rollouts.leases()
+    assert lease.owner == rollout
+    # as long as it cannot be given back the rollback says so
+    master.bus.script = lambda node, call, n: (
+        FAILS if call.fun == "proxy.ready" and n > 3 else WORKS
+    )
+    answer = master.rolling().rollback(rollout)
+    assert (answer["state"], answer["result"], answer["retcode"]) == (DONE, False, 1)
+    assert "web01 drained is not undone" in answer["comment"]
+    assert [left.id for left in master.rolling().rollouts.leases()] == [lease.id]
+
+
+def test_after_a_rollback_nothing_is_out_of_service(master: Master) -> None:
+    master.commit(8080)
+    master.bus.script = lambda node, call, n: (
+        FAILS if call.fun in ("state.apply", "proxy.ready") else WORKS
+    )
+    rollout = begun(master)
+    master.rolling().run(rollout)
+    assert master.rolling().rollouts.leases()
+    master.bus.script = lambda node, call, n: WORKS
+    answer = master.rolling().rollback(rollout)
+    assert (answer["state"], answer["retcode"]) == (DONE, 0)
+    assert master.rolling().rollouts.leases() == ()
+    assert master.bus.world.out == set()
+
+
 def test_a_running_rollout_is_not_taken_back(master: Master) -> None:
     master.commit(8080)
     rollout = begun(master)
