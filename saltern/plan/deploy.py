@@ -9,22 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from saltern.plan import steps as make_steps
-from saltern.plan.basis import Facts, basis
+from saltern.plan.basis import Facts, basis, moved
 from saltern.plan.choose import choose
 from saltern.plan.make import History, dressed, minutes
 from saltern.plan.request import Request
 from saltern.plan.roles import Node, Roles, worst_reversible
 from saltern.plan.scope import locks
 from saltern.plan.steps import Steps
-from saltern.plan.types import Plan, Stage, Step, Wave
+from saltern.plan.types import APPLY, COMMIT, PIN, RUNNER, VERIFY, Basis, Plan, Stage, Step, Wave
 from saltern.plan.waves import Candidate, Fleet
 from saltern.rollout import stages as staging
+from saltern.rollout.ports import BROKEN, OK, StepRecord
 from saltern.rollout.show import short
 
 #: runner function that uses the cloud as its users do
 SANITY = "sanity.run"
+#: words of a request that change nothing of what is done
+_MANNER = ("revision", "resume")
 
 
 def deploy(
@@ -103,7 +107,7 @@ def _phase(
                 seen |= here
         for form in level.forms:
             run, _ = steps.form(form.role)
-            waves.append(make_steps.wave("", 0, f"form {form.role}", (), [run]))
+            waves.append(make_steps.wave("", 0, f"{make_steps.FORM}{form.role}", (), [run]))
         if waves:
             close(waves, names)
     checks = _checks(stage, nodes, steps)
@@ -121,3 +125,60 @@ def _checks(stage: staging.Stage, nodes: set[str], steps: Steps) -> Step | None:
 def _renamed(wave: Wave, stage: str, number: int) -> Wave:
     named = make_steps.wave(stage, number, wave.name, wave.nodes, wave.steps, wave.domains)
     return replace(named, domains=wave.domains)
+
+
+# -- a deploy that was interrupted -----------------------------------------------------------------
+
+
+def unfit(
+    plan: Plan, records: Mapping[str, StepRecord], now: Facts, wanted: Mapping[str, Any]
+) -> list[str]:
+    """Say why an interrupted deploy cannot be gone on with, one sentence each; empty: it can.
+
+    :param plan: of the deploy
+    :param records: its latest record of each step that was begun, by step id
+    :param now: what was observed a moment ago; ``revision`` is the wanted one
+    :param wanted: the request in words, as in ``plan.limits``
+    """
+    then = {key: value for key, value in plan.limits.items() if key not in _MANNER}
+    asked = {key: value for key, value in wanted.items() if key not in _MANNER}
+    other = [key for key in sorted({*then, *asked}) if then.get(key) != asked.get(key)]
+    found = [f"It was asked for with other options: {', '.join(other)}."] if other else []
+    return found + moved(_left(plan, records, now), now)
+
+
+def _left(plan: Plan, records: Mapping[str, StepRecord], now: Facts) -> Basis:
+    """What a deploy left behind: of a step that was only begun, either outcome is its own."""
+    pins, deployed = dict(plan.basis.pins), plan.basis.deployed
+    for _, _, step in plan.steps():
+        record = records.get(step.id)
+        if record is None:
+            continue
+        if step.kind == PIN:
+            done = record.phase == OK
+            mine = [n for n in step.nodes if done or now.pins.get(n) == step.revision]
+            pins.update(dict.fromkeys(mine, step.revision))
+        elif step.kind == COMMIT:
+            if now.deployed == step.revision:
+                deployed = step.revision
+            pins = {n: r for n, r in pins.items() if r != step.revision or n in now.pins}
+    return replace(plan.basis, pins=pins, deployed=deployed)
+
+
+def applied_again(plan: Plan, records: Mapping[str, StepRecord]) -> tuple[str, ...]:
+    """List the steps that come once more before a health check that failed is asked again.
+
+    They are all that its phase did: asking alone would not mend anything.
+
+    :param records: the latest record of each step that was begun, by step id
+    """
+    failed = {
+        stage.phase
+        for stage, _, step in plan.steps()
+        if step.kind == VERIFY and step.id in records and records[step.id].phase == BROKEN
+    }
+    return tuple(
+        step.id
+        for stage, _, step in plan.steps()
+        if stage.phase in failed and step.kind in (APPLY, RUNNER) and step.id in records
+    )

@@ -332,9 +332,8 @@ class Maker:
         for one in members:
             mine = [r for r in one.touched if self.current.by_name[r].stage != ROLE_STAGES[0]]
             stateful |= any(self.current.stateful(role, one.node) for role in mine)
-            services = list(dict.fromkeys(role.partition(".")[0] for role in reversed(mine)))
-            if services:
-                mods = [f"{service}.clean" for service in services]
+            mods = list(make_steps.cleaning(mine))
+            if mods:
                 calls.append(PlannedCall((one.node,), "state.apply", kwarg={"mods": mods}))
                 undo.append(PlannedCall((one.node,), "state.apply", kwarg={"mods": mine}))
         if not calls:
@@ -436,7 +435,9 @@ class Maker:
                 if self.target.by_name[role].form:
                     number = len(waves) + 1
                     found = steps.form(role)
-                    waves.append(make_steps.wave(level.name, number, f"form {role}", (), found))
+                    waves.append(
+                        make_steps.wave(level.name, number, f"{make_steps.FORM}{role}", (), found)
+                    )
         told = f"{'restart ' if units is not None else ''}{' '.join(level.roles)}"
         title = f"{told} on {short(one.node for one in members)}"
         # what did not work before is missed by nobody

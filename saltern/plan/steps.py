@@ -49,6 +49,10 @@ REBOOT_LIMIT = 1800.0
 EARLY = ("prefetch", "check", "backup")
 #: Phases that the wave does by itself for every role.
 WAVE_PHASES = ("drain", "hold", "verify", "release")
+#: Begins the name of a wave that forms a cluster of a role's members.
+FORM = "form "
+#: Ends the SLS by which a formula stops and removes all of its roles.
+CLEAN = ".clean"
 #: Lies in memory, so that a restarted host does not have it.
 REBOOT_MARK = "/run/saltern-reboot"
 
@@ -231,8 +235,45 @@ class Steps:
             f"apply {told}",
             tuple(sorted(one.node for one in members)),
             calls=calls,
+            undo=self._way_back(members),
             reversible=self._reversible(members, phase),
             limit=APPLY_LIMIT,
+        )
+
+    def _way_back(self, members: Sequence[Candidate]) -> tuple[PlannedCall, ...]:
+        """What takes back the apply of roles that their nodes did not have; nothing without any.
+
+        A formula cleans all of its roles at once. Where another one of them was there before it is
+        not cleaned: that one is applied again, and what came stays.
+        """
+        clean: dict[tuple[str, ...], list[str]] = {}
+        again: dict[tuple[tuple[str, ...], str], list[str]] = {}
+        new: set[str] = set()
+        for one in members:
+            had = self.current.of(one.node)
+            came = [role for role in one.touched if role not in had] if had else []
+            new |= {*came}
+            kept = {service(role) for role in had}
+            stays = [role for role in came if service(role) in kept]
+            mods = cleaning(role for role in came if role not in stays)
+            if mods:
+                clean.setdefault(mods, []).append(one.node)
+            services = {service(role) for role in stays}
+            roles = tuple(role for role in had if role in one.touched or service(role) in services)
+            told = ", and ".join(
+                f"{role} stays on {short([one.node])}, as {service(role)}{CLEAN} would take"
+                f" {' '.join(r for r in had if service(r) == service(role))} as well"
+                for role in stays
+            )
+            if roles:
+                again.setdefault((roles, told), []).append(one.node)
+        if not new:
+            return ()
+        calls = [(mods, "", nodes) for mods, nodes in clean.items()]
+        calls += [(roles, told, nodes) for (roles, told), nodes in again.items()]
+        return tuple(
+            PlannedCall(tuple(sorted(nodes)), "state.apply", kwarg={"mods": list(mods)}, what=told)
+            for mods, told, nodes in calls
         )
 
     def _reversible(self, members: Sequence[Candidate], phase: str) -> str:
@@ -298,6 +339,22 @@ class Steps:
     def domains(self, members: Sequence[Candidate]) -> tuple[str, ...]:
         """Name the failure domains of a wave."""
         return domains_of(members, self.target)
+
+
+def service(role: str) -> str:
+    """Return the service that a role is of, the name of its formula."""
+    return role.partition(".")[0]
+
+
+def cleaning(roles: Iterable[str]) -> tuple[str, ...]:
+    """Return the SLS that stop and remove some roles, the last one first."""
+    return tuple(dict.fromkeys(f"{service(role)}{CLEAN}" for role in reversed(list(roles))))
+
+
+def cleans(call: PlannedCall) -> bool:
+    """Whether a call takes roles away."""
+    mods = call.kwarg.get("mods") or ()
+    return bool(mods) and all(str(mod).endswith(CLEAN) for mod in mods)
 
 
 def refresh(nodes: tuple[str, ...], *, sync: bool = False) -> Step:
@@ -416,7 +473,7 @@ def _phase(
     reversible = []
     for one in members:
         roles = [role for role in one.touched if phase in lists[role]]
-        services = dict.fromkeys(role.partition(".")[0] for role in roles)
+        services = dict.fromkeys(service(role) for role in roles)
         sls = tuple(
             f"{s}.backup" if phase == "backup" else f"{s}.upgrade.{phase}" for s in services
         )

@@ -66,7 +66,8 @@ class PlannedCall:
     :param kwarg: keyword arguments, plain data
     :param serves: nodes on whose behalf it is called, where that are others than ``nodes``: a
         proxy that drains ``ctl01`` serves ``ctl01``. Empty: each node serves itself
-    :param what: for people, of a ``drain``: ``ctl01 drained in HAProxy listen keystone``
+    :param what: for people, of a ``drain``: ``ctl01 drained in HAProxy listen keystone``; of an
+        ``undo``: what stays all the same
     """
 
     nodes: tuple[str, ...]
@@ -101,7 +102,9 @@ class Step:
     :param nodes: the nodes that it is about, sorted; a node that failed earlier in its wave is
         left out of every call that names or serves it
     :param calls: what is published, all at once
-    :param undo: what gives it back (``drain``), or its inverse (``call``), one by one in order
+    :param undo: what gives it back (``drain``), or its inverse (``call``), one by one in order; of
+        an ``apply`` that brings roles to nodes that had none of them: what takes them away, and
+        what is applied again. Without, an ``apply`` is undone by applying the same once more
     :param checks: of ``gate`` and ``verify``
     :param runner: function of the master, of ``runner``
     :param kwarg: its keyword arguments

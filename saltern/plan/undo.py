@@ -1,8 +1,9 @@
 """The plan that takes a rollout back: only what was done, in the reverse order.
 
 Pins go back to what they were, the roles that were applied are applied again from there, and what
-was called is answered by its inverse. Where the rollout passed a point of no return, that is
-refused unless the loss is accepted; :func:`losses` says what it is.
+was called is answered by its inverse. Roles that a node did not have before are cleaned, under the
+pillar that brought them: before its pin goes back. Where the rollout passed a point of no return,
+that is refused unless the loss is accepted; :func:`losses` says what it is.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from saltern.plan.types import (
     Basis,
     Check,
     Plan,
+    PlannedCall,
     Stage,
     Step,
     Wave,
@@ -172,7 +174,15 @@ class _Undo:
                 f"cluster {plan.cluster} had no revision before: there is nothing to go back to",
                 cure="Deploy again, or clean the nodes",
             )
+        applied = [step for _, wave in waves for step in wave.steps if self._ran(step, APPLY)]
+        #: what takes roles away that came, the latest first
+        self.cleaning = [c for s in reversed(applied) for c in s.undo if make_steps.cleans(c)]
+        self.gone = _gone(applied)
         self._returned: set[str] = set()
+        self._cleaned: set[str] = set()
+
+    def _ran(self, step: Step, kind: str) -> bool:
+        return step.kind == kind and step.id in self.records
 
     def basis(self) -> Basis:
         """What the rollback is bound to: what was observed, or what the rollout left behind."""
@@ -224,7 +234,9 @@ class _Undo:
                 )
         if not made:
             return None
-        title = f"back: {stage.title}"
+        stays = [c.what for w in waves for s in w.steps if self._ran(s, APPLY) for c in s.undo]
+        told = "; ".join(filter(None, dict.fromkeys(stays)))
+        title = f"back: {stage.title}" + (f" ({told})" if told else "")
         return replace(
             stage,
             title=title,
@@ -249,12 +261,39 @@ class _Undo:
             elif step.kind == DRAIN:
                 found.append(step)
         found += work
-        found += [step for step in wave.steps if step.kind in ("verify", "release", "soak")]
+        found += [self._asked(step) for step in wave.steps if step.kind == VERIFY]
+        found += [step for step in wave.steps if step.kind in ("release", "soak")]
         return found
+
+    def _asked(self, step: Step) -> Step:
+        """A check without what is not there any more."""
+        checks = tuple(c for c in step.checks if c.role not in self.gone.get(c.node, ()))
+        return replace(step, checks=checks)
+
+    def _clean(self, nodes: Iterable[str]) -> list[Step]:
+        """Take away what came to nodes, of all stages at once: they still have its pillar."""
+        fresh = {*nodes} - self._cleaned
+        self._cleaned |= fresh
+        mods: dict[str, list[str]] = {}
+        for call in self.cleaning:
+            for node in fresh & {*call.nodes}:
+                mods.setdefault(node, []).extend(call.kwarg["mods"])
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for node in sorted(mods):
+            groups.setdefault(tuple(dict.fromkeys(mods[node])), []).append(node)
+        if not groups:
+            return []
+        calls = tuple(
+            PlannedCall(tuple(ids), "state.apply", kwarg={"mods": list(sls)})
+            for sls, ids in groups.items()
+        )
+        title = f"back: what came to {short(mods)} is stopped and cleaned"
+        limit = make_steps.APPLY_LIMIT
+        return [Step("", APPLY, title, tuple(sorted(mods)), calls=calls, limit=limit)]
 
     def _work(self, wave: Wave, begun: Sequence[Step]) -> list[Step]:
         """Pins back and roles applied, or the inverses of what was called, the last one first."""
-        found: list[Step] = []
+        found = self._clean(wave.nodes)
         back = [node for node in wave.nodes if node in self.moved and node not in self._returned]
         self._returned.update(back)
         for revision, nodes in self._before(back).items():
@@ -265,10 +304,13 @@ class _Undo:
         if back:
             found.append(make_steps.refresh(tuple(sorted(back))))
         for step in begun:
-            if step.kind == APPLY:
-                calls = step.undo or step.calls
-                title = f"back: {step.title}"
-                found.append(replace(step, title=title, calls=calls, undo=(), reversible="always"))
+            calls = tuple(call for call in step.undo or step.calls if not make_steps.cleans(call))
+            if step.kind == APPLY and calls:
+                nodes = tuple(sorted({node for call in calls for node in call.nodes}))
+                told = "; ".join(f"{' '.join(c.kwarg['mods'])} on {short(c.nodes)}" for c in calls)
+                title = f"back: apply {told}" if step.undo else f"back: {step.title}"
+                back_step = replace(step, title=title, nodes=nodes, calls=calls, undo=())
+                found.append(replace(back_step, reversible="always"))
         for step in reversed(begun):
             if step.kind == CALL and step.undo:
                 title = f"back: {step.title}"
@@ -297,12 +339,25 @@ class _Undo:
     def _gate(self, step: Step, wave: Wave) -> Step:
         """Ask others as before; of the wave's own nodes, which may be broken, only an answer."""
         mine = set(wave.nodes)
-        checks = [c for c in step.checks if c.node not in mine and c.node not in self.broken]
+        others = self._asked(step).checks
+        checks = [c for c in others if c.node not in mine and c.node not in self.broken]
         checks += [Check(node, "", ()) for node in sorted(mine)]
         return replace(step, checks=tuple(checks))
 
     def _form_steps(self, wave: Wave) -> list[Step]:
-        return [step for step in wave.steps if step.kind in (RUNNER, VERIFY)]
+        """Form anew those that are left of a role's members; nothing when none is."""
+        role = wave.name.removeprefix(make_steps.FORM)
+        found = []
+        for step in wave.steps:
+            nodes = tuple(node for node in step.nodes if role not in self.gone.get(node, ()))
+            if step.nodes and not nodes:
+                continue
+            if step.kind == RUNNER and "nodes" in step.kwarg:
+                kwarg = {**step.kwarg, "nodes": [n for n in step.kwarg["nodes"] if n in nodes]}
+                found.append(replace(step, nodes=nodes, kwarg=kwarg))
+            elif step.kind in (RUNNER, VERIFY):
+                found.append(replace(self._asked(step), nodes=nodes))
+        return found
 
     def _present(self, wave: Wave) -> None:
         if self.facts is None:
@@ -336,3 +391,16 @@ class _Undo:
         title = f"{self.plan.cluster} goes back to {self.plan.basis.deployed[:12]}"
         wave = make_steps.wave("commit", 1, self.plan.cluster, (), steps)
         return Stage("commit", "commit", title, (), (wave,))
+
+
+def _gone(applied: Iterable[Step]) -> dict[str, set[str]]:
+    """Node to the roles that came to it by some steps and are not there once these are undone."""
+    found: dict[str, set[str]] = {}
+    for step in applied:
+        if step.undo:
+            again = [call for call in step.undo if not make_steps.cleans(call)]
+            for call in step.calls:
+                for node in call.nodes:
+                    kept = {mod for c in again if node in c.nodes for mod in c.kwarg["mods"]}
+                    found.setdefault(node, set()).update({*call.kwarg["mods"]} - kept)
+    return found

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from saltern.errors import PlanError
-from saltern.plan.make import make
+from saltern.plan.make import Touched, make
 from saltern.plan.request import Request
 from saltern.plan.types import Plan
 from saltern.plan.undo import losses, undo
@@ -123,6 +123,85 @@ def test_a_form_is_called_again_after_the_waves(demo):
     *rolled, formed = back.stages[0].waves
     assert [len(wave.nodes) for wave in rolled] == [1, 1, 1]
     assert [step.kind for step in formed.steps] == ["runner", "verify"]
+
+
+def added(before: dict[str, list[str]], after: dict[str, list[str]], lifecycle=None) -> Plan:
+    """A change that gives nodes more roles, carried out to its end."""
+    current, target = small(before, lifecycle), small(after, lifecycle)
+    told = {
+        node: Touched(tuple(r for r in one.applications if r not in current[node].applications))
+        for node, one in target.items()
+    }
+    return make(Request("change", "c"), target, current, facts(target), told)
+
+
+def applied(plan: Plan) -> list[tuple[str, tuple[str, ...], list[str]]]:
+    """Kind, nodes and SLS of what is pinned and applied, in order."""
+    found = []
+    for _, _, step in plan.steps():
+        if step.kind == "pin":
+            found.append((step.kind, step.nodes, []))
+        elif step.kind == "apply":
+            found += [(step.kind, call.nodes, call.kwarg["mods"]) for call in step.calls]
+    return found
+
+
+def test_a_role_that_was_added_is_cleaned_under_the_pillar_that_brought_it():
+    plan = added({"a.x": ["n1", "n2"]}, {"a.x": ["n1", "n2"], "b.y": ["n1"]})
+    back = undo(plan, records(plan), rollout="r1")
+    assert applied(back) == [
+        ("apply", ("n1",), ["b.clean"]),
+        ("pin", ("n1",), []),
+    ]
+    # what is not there any more is not asked about
+    assert [check for _, _, s in back.steps() if s.kind == "verify" for check in s.checks] == []
+
+
+def test_what_was_there_before_is_applied_again_beside_what_is_cleaned():
+    current, target = small({"a.x": ["n1"]}), small({"a.x": ["n1"], "b.y": ["n1"]})
+    told = {"n1": Touched(("a.x", "b.y"))}
+    plan = make(Request("change", "c"), target, current, facts(target), told)
+    back = undo(plan, records(plan))
+    assert applied(back) == [
+        ("apply", ("n1",), ["b.clean"]),
+        ("pin", ("n1",), []),
+        ("apply", ("n1",), ["a.x"]),
+    ]
+    verify = [check.role for _, _, s in back.steps() if s.kind == "verify" for check in s.checks]
+    assert verify == ["a.x"]
+
+
+def test_a_formula_is_not_cleaned_where_another_role_of_it_stays():
+    plan = added({"a.x": ["n1"]}, {"a.x": ["n1"], "a.y": ["n1"]})
+    back = undo(plan, records(plan))
+    # the one that stays is brought back to what its old pillar says
+    assert applied(back) == [("pin", ("n1",), []), ("apply", ("n1",), ["a.x"])]
+    (stage,) = [stage for stage in back.stages if stage.phase == "control"]
+    assert "a.y stays on n1, as a.clean would take a.x as well" in stage.title
+
+
+def test_roles_that_were_added_in_two_stages_are_cleaned_before_their_node_goes_back():
+    lifecycle = {"a.db": {"stage": "infrastructure"}, "c.z": {"stage": "foundation"}}
+    before = {"c.z": ["n1"]}
+    plan = added(before, {**before, "a.db": ["n1"], "b.api": ["n1"]}, lifecycle)
+    back = undo(plan, records(plan))
+    assert applied(back) == [
+        ("apply", ("n1",), ["b.clean", "a.clean"]),
+        ("pin", ("n1",), []),
+    ]
+
+
+def test_a_form_of_an_added_role_is_called_for_those_that_stay():
+    three, told = ["n1", "n2", "n3"], {"q.db": {"form": "q.form"}}
+    plan = added({"a.x": three}, {"a.x": three, "q.db": three}, told)
+    back = undo(plan, records(plan))
+    assert "runner" not in {step.kind for _, _, step in back.steps()}
+    before = {"a.x": three, "q.db": ["n1", "n2"]}
+    plan = added(before, {"a.x": three, "q.db": three}, told)
+    back = undo(plan, records(plan))
+    run, verify = back.stages[0].waves[-1].steps
+    assert (run.nodes, run.kwarg["nodes"]) == (("n1", "n2"), ["n1", "n2"])
+    assert [check.node for check in verify.checks] == ["n1", "n2"]
 
 
 def test_one_wave_alone(demo):
