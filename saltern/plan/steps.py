@@ -308,8 +308,11 @@ class Steps:
                 if (role in one.touched or drained) and not later:
                     asked.append((one.node, role))
         self._done.update(asked)
+        nodes = tuple(sorted(one.node for one in members))
         step = self.verified(asked)
-        return replace(step, nodes=tuple(sorted(one.node for one in members)))
+        # where all is proven after a form, that they answer is still to be seen
+        title = step.title if asked else f"{short(nodes)} answer"
+        return replace(step, nodes=nodes, title=title)
 
     def verified(self, asked: Sequence[tuple[str, str]]) -> Step:
         """Ask the health of roles on nodes as the wanted revision declares it."""

@@ -174,23 +174,29 @@ class Fleet:
             self._members[key] = found
         return found
 
-    def why_not(self, node: str, key: Key, count: int = 1) -> PlanError:
+    def why_not(
+        self, node: str, key: Key, count: int = 1, worked_on: Collection[str] = ()
+    ) -> PlanError:
         """Say why a node cannot be taken though nothing else is.
 
         :param count: how many members go with it
+        :param worked_on: nodes on which the stage works on the role; what is down of them may be
+            mended by that very work
         """
         kind, role, limit, domain = key
         members = self.members(key)
         down = sorted(members & self.down[role])
         are = f"{short(down)} {'is' if len(down) == 1 else 'are'} down or absent already"
+        mend = "Mend those first"
+        alone = sorted({*down} & {*worked_on} - self.absent)
+        if alone:
+            mend += f", or by this alone if that is what mends them: nodes={','.join(alone)}"
         if count > 1:
             node = f"{node} with its machines, {count} of them for {role},"
         if limit is None:
             sentence = f"{role} would lose its majority: it has {_nodes(len(members))}"
             told = f", and {are}" if down else ", and each of them is needed"
-            cure = (
-                "Mend those first" if down else "Give the role an odd number of nodes, 3 at least"
-            )
+            cure = mend if down else "Give the role an odd number of nodes, 3 at least"
             return PlanError(f"{node} cannot be taken: {sentence}{told}", where=role, cure=cure)
         where = f" of {limit.domain} {domain or '(none)'}" if kind == "domain" else ""
         allowed = limit.of(len(members))
@@ -199,7 +205,7 @@ class Fleet:
             f" (max_unavailable {limit})"
         )
         told = f", and {are}" if down else ""
-        cure = "Mend those first" if down else f"Raise lifecycle:{role}:max_unavailable"
+        cure = mend if down else f"Raise lifecycle:{role}:max_unavailable"
         return PlanError(f"{node} cannot be taken: {sentence}{told}", where=role, cure=cure)
 
 
@@ -232,7 +238,7 @@ def split(
     reached = 0
     for name, upto in pace.marks(len(candidates)):
         while reached < upto:
-            wave = _pick(order, fleet, upto - reached, started)
+            wave = _pick(order, fleet, upto - reached, started, candidates)
             for one in wave:
                 started.update(one.touched)
                 if after is not None:
@@ -254,6 +260,7 @@ def _pick(
     fleet: Fleet,
     most: int,
     started: Collection[str],
+    candidates: Sequence[Candidate],
 ) -> list[Candidate]:
     """Take what fits together off the queues: nodes of one queue count alike."""
     taken: dict[Key, int] = {}
@@ -282,7 +289,8 @@ def _pick(
         if blocking is None:
             # a node that carries others spans two domains of one of their roles
             blocking = next(k for k in keys if k[0] == "domain")
-        raise fleet.why_not(queue[0].node, blocking, counts[blocking])
+        worked_on = [one.node for one in candidates if blocking[1] in one.touched]
+        raise fleet.why_not(queue[0].node, blocking, counts[blocking], worked_on)
     return wave
 
 

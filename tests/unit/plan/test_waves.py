@@ -161,6 +161,40 @@ def test_nobody_can_be_taken(lifecycle, state, sentence):
     assert str(caught.value) == sentence
 
 
+@pytest.mark.parametrize("role", ["galera.server", "rabbitmq.server"])
+def test_a_member_that_is_down_can_be_worked_on_alone(role):
+    demo = example("demo-core")
+    node, others = "inf02.demo-core.test", {"inf01.demo-core.test", "inf03.demo-core.test"}
+    now = facts(demo, down={role: frozenset({node})})
+
+    def plan(**options):
+        request = Request.read("change", "demo-core", options)
+        return make(request, demo, demo, now, touched(demo, role), KNOWN)
+
+    # it is proven by its form only, when all of them were touched
+    with pytest.raises(PlanError) as caught:
+        plan()
+    assert f"or by this alone if that is what mends them: nodes={node}." in str(caught.value)
+    (stage,) = plan(nodes=node).stages
+    wave, formed = stage.waves
+    assert wave.nodes == (node,)
+    # the others carry on, and it itself is not asked whether it works
+    asked = {check.node for check in wave.steps[0].checks if check.role == role}
+    assert asked == others
+    assert {check.node for check in formed.steps[-1].checks} == {node, *others}
+    # no other one can be taken
+    with pytest.raises(PlanError, match=r"inf01\S* cannot be taken"):
+        plan(nodes="inf01")
+
+
+def test_a_member_that_is_absent_is_not_offered_to_be_worked_on():
+    nodes = small({"a.x": FIVE}, {"a.x": {"quorum": "majority", "form": "a.form"}})
+    with pytest.raises(PlanError, match=r"Mend those first, or by this .*: nodes=n1,n2\.$"):
+        waves(nodes, "a.x", down={"a.x": frozenset({"n1", "n2"})})
+    with pytest.raises(PlanError, match=r"Mend those first, or by this .*: nodes=n1\.$"):
+        waves(nodes, "a.x", down={"a.x": frozenset({"n1"})}, absent=["n2"], allow_absent=True)
+
+
 def test_two_members_have_no_majority_to_spare():
     nodes = small({"a.x": ["n1", "n2"]}, {"a.x": {"quorum": "majority"}})
     with pytest.raises(PlanError, match="Give the role an odd number of nodes"):
