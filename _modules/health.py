@@ -236,13 +236,15 @@ def check(checks):
     the others are asked once. Nothing raises but a malformed check.
 
     checks
-        List of checks. Each names one kind and its object, options beside it:
-        ``unit`` (``enabled``: also wants it started at boot, default True), ``port``
-        (``address``, default the host's own), ``http`` (``status``: a code or a list, ``ca``:
-        trusted beside the system's), ``file`` (``mode``, ``user``, ``group``), ``call`` (``args``,
-        ``kwargs``; the function returns a truth value or ``{"ok": bool, "sentence": str}``, with
-        ``"verdict": "warn"`` where it is content and has something to tell), and ``tls``, ``disk``,
-        ``clock``, ``version`` with the arguments of :py:mod:`health_host`.
+        List of checks, or a mapping of minion ids to such lists, of which each minion answers its
+        own: one job asks many minions each something else. A check names one kind and its object,
+        options beside it: ``unit`` (``enabled``: also wants it started at boot, default True),
+        ``port`` (``address``, default the host's own), ``http`` (``status``: a code or a list,
+        ``ca``: trusted beside the system's), ``file`` (``mode``, ``user``, ``group``), ``call``
+        (``args``, ``kwargs``; the function returns a truth value or
+        ``{"ok": bool, "sentence": str}``, with ``"verdict": "warn"`` where it is content and has
+        something to tell), and ``tls``, ``disk``, ``clock``, ``version`` with the arguments of
+        :py:mod:`health_host`.
         All of them: ``timeout`` of a connection in seconds,
         ``retry: {attempts: N, interval: seconds}``
 
@@ -256,6 +258,10 @@ def check(checks):
 
         salt 'ctl01*' health.check '[{"unit": "nginx"}, {"port": 443}]'
     """
+    if isinstance(checks, dict):
+        checks = checks.get(__opts__["id"])
+        if checks is None:
+            raise SaltInvocationError(f"health.check: no checks for {__opts__['id']}")
     if not isinstance(checks, list | tuple):
         raise SaltInvocationError("health.check: checks must be a list")
     kinds = [_kind(item) for item in checks]

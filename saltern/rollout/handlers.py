@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from saltern.errors import SalternError
 from saltern.plan.types import (
@@ -52,6 +53,9 @@ from saltern.rollout.recovery import (
 )
 from saltern.rollout.returns import changed_states, clip
 from saltern.rollout.undo import give_back, leases_of, same_lease
+
+#: Characters of questions in one job; each of its nodes gets all of them.
+MESSAGE = 65536
 
 #: reads the answer of one node to one call
 Reader = Callable[[int, str, Return], NodeResult]
@@ -172,19 +176,27 @@ def _drain(work: Work) -> Done:
 def calls_of(step: Step) -> tuple[PlannedCall, ...]:
     """Return what a step publishes, in the order of the ids in its record.
 
-    A node is asked all questions about it at once; nodes with the same questions share a job.
+    A node is asked all questions about it at once, and all nodes in one job: a mapping of node to
+    questions where these differ. What would be too large for one message goes as several jobs.
     """
-    asked: dict[str, list[Check]] = {}
-    for check in step.checks:
-        if check.checks:
-            asked.setdefault(check.node, []).append(check)
-    groups: dict[str, list[str]] = {}
-    for node in sorted(asked):
-        groups.setdefault(same([check.checks for check in asked[node]]), []).append(node)
+    asked: dict[str, list[dict[str, Any]]] = {}
+    for check in sorted((c for c in step.checks if c.checks), key=lambda check: check.node):
+        asked.setdefault(check.node, []).extend(dict(item) for item in check.checks)
     found = list(step.calls)
-    for nodes in groups.values():
-        questions = [dict(item) for check in asked[nodes[0]] for item in check.checks]
-        found.append(PlannedCall(tuple(nodes), "health.check", (questions,)))
+    if asked and len({same(questions) for questions in asked.values()}) == 1:
+        questions = next(iter(asked.values()))
+        return (*found, PlannedCall(tuple(asked), "health.check", (questions,)))
+    job: dict[str, list[dict[str, Any]]] = {}
+    size = 0
+    for node, questions in asked.items():
+        length = len(same(questions))
+        if job and size + length > MESSAGE:
+            found.append(PlannedCall(tuple(job), "health.check", (job,)))
+            job, size = {}, 0
+        job[node] = questions
+        size += length
+    if job:
+        found.append(PlannedCall(tuple(job), "health.check", (job,)))
     return tuple(found)
 
 

@@ -190,11 +190,17 @@ class World:
         return found
 
 
+def questions_of(node: str, call: Call) -> list[Mapping[str, Any]]:
+    """What ``health.check`` asks one node: a list for all, or the node's part of a mapping."""
+    (asked,) = call.arg
+    return list(asked[node] if isinstance(asked, Mapping) else asked)
+
+
 def answer_of(node: str, call: Call) -> Any:
     """What a node returns for a call that works."""
     if call.fun == "health.check":
         fine = {"ok": True, "verdict": "ok", "code": "ok", "sentence": "fine."}
-        return [{"check": check, **fine} for check in call.arg[0]]
+        return [{"check": check, **fine} for check in questions_of(node, call)]
     if call.fun == "state.apply":
         return {
             f"file_|-{role}_|-/etc/{role}_|-managed": {

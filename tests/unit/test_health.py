@@ -32,6 +32,7 @@ def loader(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     monkeypatch.setattr(health, "__salt__", functions, raising=False)
     monkeypatch.setattr(health, "__pillar__", {"host": {"address": "127.0.0.1"}}, raising=False)
     monkeypatch.setattr(health, "__grains__", {"virtual": "container"}, raising=False)
+    monkeypatch.setattr(health, "__opts__", {"id": "ctl01"}, raising=False)
     return functions
 
 
@@ -431,6 +432,13 @@ def test_answers_come_in_the_order_asked(loader):
     loader["x.healthy"] = lambda: True
     answers = health.check([{"file": "/none"}, {"call": "x.healthy"}, {"port": 1}])
     assert [answer["ok"] for answer in answers] == [False, True, False]
+
+
+def test_a_minion_answers_its_own_checks_of_those_of_many(tmp_path):
+    asked = {"ctl01": [{"file": str(tmp_path)}], "ctl02": [{"file": "/none"}, {"port": 1}]}
+    assert [answer["ok"] for answer in health.check(asked)] == [True]
+    with pytest.raises(SaltInvocationError, match="no checks for ctl01"):
+        health.check({"ctl02": asked["ctl02"]})
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,8 @@ Answer = Callable[[str, Call], Return]
 def content(node: str, call: Call) -> Return:
     """Everything works and nothing changes."""
     if call.fun == "health.check":
-        checks = call.arg[0]
+        (asked,) = call.arg
+        checks = asked[node] if isinstance(asked, Mapping) else asked
         return judge(node, [{"check": c, "ok": True, "sentence": "fine."} for c in checks], 0)
     if call.fun == "state.apply":
         return judge(node, state_return((call.kwarg["mods"][0], True, {})), 0)

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from saltern.errors import JournalError, LockedError, RolloutError
-from saltern.plan.types import CANARY, ROLL_BACK, Plan, PlannedCall, Step
+from saltern.plan.types import CANARY, ROLL_BACK, Check, Plan, PlannedCall, Step
 from saltern.rollout.engine import Engine
+from saltern.rollout.handlers import MESSAGE, calls_of
 from saltern.rollout.outcome import Outcome
 from saltern.rollout.ports import (
     ABORTED,
@@ -42,6 +43,7 @@ from tests.support.fakes import (
     Script,
     World,
     names,
+    questions_of,
     scripted,
     works,
 )
@@ -381,13 +383,36 @@ def test_answer_to_fewer_questions_than_were_asked_never_passes(
     assert bench.record("control/1/1-gate").results[ONE].code == "bad-answer"
 
 
+def test_nodes_are_asked_in_one_job_though_each_is_asked_something_else() -> None:
+    checks = tuple(Check(node, "nova", ({"file": f"/{node}"},)) for node in MANY)
+    gate = Step("", "gate", "gate", MANY, checks=checks)
+    bench = Bench(plans.plan(plans.stage("control", (MANY, [gate]))))
+    assert bench.run().state == DONE
+    (call,) = bench.bus.published
+    assert call.nodes == MANY
+    assert {node: questions_of(node, call) for node in MANY} == {
+        node: [{"file": f"/{node}"}] for node in MANY
+    }
+
+
+def test_questions_that_are_too_long_for_one_message_go_as_several_jobs() -> None:
+    long = "x" * (MESSAGE // 4)
+    checks = tuple(Check(node, "nova", ({"file": f"/{node}/{long}"},)) for node in MANY)
+    gate = Step("", "gate", "gate", MANY, checks=checks)
+    jobs = calls_of(gate)
+    assert [len(call.nodes) for call in jobs] == [3, 3, 3, 1]
+    assert sorted(node for call in jobs for node in call.nodes) == sorted(MANY)
+    assert all(set(call.arg[0]) == set(call.nodes) for call in jobs)
+
+
 def test_answers_are_read_role_by_role_though_they_are_asked_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def one_unwell(node: str, call: Call) -> object:
         bad = {"ok": False, "verdict": "fail", "code": "unit-inactive", "sentence": "It is down."}
         good = {"ok": True, "verdict": "ok", "code": "ok", "sentence": "fine."}
-        return [bad if item.get("unit") == "glance" else good for item in call.arg[0]]
+        asked = questions_of(node, call)
+        return [bad if item.get("unit") == "glance" else good for item in asked]
 
     monkeypatch.setattr("tests.support.fakes.answer_of", one_unwell)
     asked = (*plans.checks((ONE,), "keystone"), *plans.checks((ONE,), "glance"))
