@@ -25,6 +25,8 @@ from saltern.rollout.ports import Bus, Call, JobBus
 PRESENCE = 15.0
 #: In place of the hash of an artifact that is not there.
 _MISSING = "missing"
+#: What hosts get of the master's plugins, each from the directory ``_<kind>``.
+_PLUGINS = ("modules", "states", "grains")
 
 
 class FleetBus(Bus, JobBus, Protocol):
@@ -105,6 +107,26 @@ class Observer:
             [found[q.node] for q, found in zip(questions, answers, strict=True)],
         )
 
+    def outdated(self, nodes: Iterable[str]) -> list[str]:
+        """Return the nodes that have other plugins than the master serves.
+
+        One that does not answer is not among them.
+
+        :param nodes: whom to ask
+        :raises BusError: the master cannot publish
+        """
+        wanted, asked = self.plugins(), tuple(sorted({*nodes}))
+        if not wanted or not asked:
+            return []
+        call = Call(asked, "plugins.digest", (sorted(wanted),), timeout=PRESENCE, again=True)
+        expected = facts.fingerprint(wanted.items())
+        (answers,) = self.bus.call_all([call])
+        return [
+            node
+            for node, answer in sorted(answers.items())
+            if not answer.silent and not (answer.ok and answer.data == expected)
+        ]
+
     # -- what changes --------------------------------------------------------------------
 
     def touched(
@@ -164,6 +186,20 @@ class Observer:
         """Return a fingerprint of the artifact files that some nodes name."""
         top = self.site.artifacts
         return facts.fingerprint((name, _digest(top / name)) for name in facts.artifacts(nodes))
+
+    def plugins(self) -> dict[str, str]:
+        """Return the plugins that hosts get: ``modules/health.py`` to the hash of its content.
+
+        Of the file server's own directories; what another backend serves is not looked at.
+        """
+        ignored = {key: self.opts.get(key) for key in ("file_ignore_regex", "file_ignore_glob")}
+        found: dict[str, str] = {}
+        for top in (self.opts.get("file_roots") or {}).get("base") or []:
+            for kind in _PLUGINS:
+                for path in sorted(Path(top, f"_{kind}").glob("*.py")):
+                    if not salt.fileserver.is_file_ignored(ignored, f"_{kind}/{path.name}"):
+                        found.setdefault(f"{kind}/{path.name}", _digest(path))
+        return found
 
     def formulas(self) -> str:
         """Return a fingerprint of all files that the master serves to minions."""

@@ -193,7 +193,12 @@ class Rolling:
         seen = observer.presence(everyone)
         if request.workflow != "deploy":
             chosen = {*touched} | {*request.nodes} if touched else {*everyone}
-            seen = observer.health(seen, current, facts.peers(current, chosen))
+            peers = facts.peers(current, chosen)
+            # whoever is built anew gets its modules by the plan
+            anew = {*request.nodes} if request.workflow == "replace" else set()
+            there = [n for n in peers if n in seen.present and not anew & {n, n.split(".")[0]}]
+            facts.same_plugins(observer.outdated(there))
+            seen = observer.health(seen, current, peers)
         if request.predict and touched:
             self._say("letting the nodes foresee their changes")
             there = {node: one.roles for node, one in touched.items() if node in seen.present}

@@ -23,6 +23,8 @@ ASK_LIMIT = 120.0
 #: Seconds of silence after which a node is asked whether it still works on them.
 ASK_AFTER = 15.0
 
+#: How many nodes a command names at most.
+_NAMED = 10
 #: What Salt answers when a minion does not have a function.
 _MISSING = "is not available"
 
@@ -152,6 +154,21 @@ def _unwell(question: Question, answer: Return) -> list[tuple[str, str]]:
         for role, item in zip(question.roles, data, strict=True)
         if not (isinstance(item, Mapping) and item.get("ok") is True)
     ]
+
+
+def same_plugins(outdated: Sequence[str]) -> None:
+    """Refuse to go by what nodes with other plugins than the master's would say and do.
+
+    :param outdated: nodes that have them
+    :raises PlanError: there are some
+    """
+    if outdated:
+        whom = f"-L {','.join(outdated)}" if len(outdated) <= _NAMED else "'*'"
+        raise PlanError(
+            "other modules than the master serves, which answer and act as another release does",
+            where=short(outdated),
+            cure=f"Run `salt {whom} saltutil.sync_all`",
+        )
 
 
 # -- what a change touches -----------------------------------------------------------------------

@@ -24,7 +24,10 @@ from saltern.model.diff import compare
 from saltern.plan.request import Request
 from saltern.plan.types import Basis, Plan
 from saltern.rollout import report
+from saltern.rollout.facts import fingerprint
 from saltern.rollout.ports import ABORTED, DONE, FAILED, PAUSED, RUNNING, UNDONE, Call
+from saltern.rollout.returns import judge
+from tests.model.trees import write_tree
 from tests.support import TREE
 from tests.support.fakes import FAILS, WORKS
 from tests.support.rolling import CLUSTER, DB, WEBS, Master
@@ -207,6 +210,42 @@ def test_nodes_foresee_their_changes_under_a_pillar_that_only_they_get(master: M
     master.bus.script = lambda node, call, n: FAILS if call.fun == "state.apply" else WORKS
     with pytest.raises(PlanError, match="not every node can foresee"):
         master.rolling().plan(Request("change", CLUSTER, predict=True))
+
+
+def test_nodes_with_plugins_of_another_release_are_not_planned_for(master: Master) -> None:
+    content = {
+        "_modules/health.py": "def check(): ...\n",
+        "_states/web.py": "",
+        "_modules/x.txt": "",
+    }
+    write_tree(master.served, content)
+    had = {"modules/health.py", "states/web.py"}
+    told: dict[str, Any] = {}
+    good = master.bus.collect
+
+    def collect(jobs: Any, tick: Any = None) -> Any:
+        found = good(jobs, tick)
+        for job, answers in zip(jobs, found, strict=True):
+            if job.call.fun == "plugins.digest":
+                assert {*job.call.arg[0]} == had
+                told["asked"] = job.call.nodes
+                for node in answers:
+                    data = "f" * 64 if node in told["old"] else told["same"]
+                    answers[node] = judge(node, data, 0, job.jid)
+        return found
+
+    master.bus.collect = collect  # type: ignore[method-assign]
+    master.commit(8080)
+    told |= {"old": {WEBS[1]}, "same": fingerprint(master.rolling().observer.plugins().items())}
+    with pytest.raises(PlanError) as caught:
+        master.rolling().plan(CHANGE)
+    assert str(caught.value).startswith("web02: other modules than the master serves")
+    assert f"Run `salt -L {WEBS[1]} saltutil.sync_all`" in str(caught.value)
+    told["old"] = set(WEBS)
+    with pytest.raises(PlanError, match="web01-03: other modules"):
+        master.rolling().plan(Request("restart", CLUSTER, roles=("web.server",)))
+    told["old"] = set()
+    assert master.rolling().plan(CHANGE).plan.stages
 
 
 def test_restarts_stay_at_the_deployed_revision(master: Master) -> None:
