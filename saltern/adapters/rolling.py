@@ -196,8 +196,8 @@ class Rolling:
             peers = facts.peers(current, chosen)
             # whoever is built anew gets its modules by the plan
             anew = {*request.nodes} if request.workflow == "replace" else set()
-            there = [n for n in peers if n in seen.present and not anew & {n, n.split(".")[0]}]
-            facts.same_plugins(observer.outdated(there))
+            known = [n for n in peers if n in seen.present and not anew & {n, n.split(".")[0]}]
+            facts.same_plugins(observer.outdated(known))
             seen = observer.health(seen, current, peers)
         if request.predict and touched:
             self._say("letting the nodes foresee their changes")
