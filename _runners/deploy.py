@@ -2,12 +2,13 @@
 Deploy a cluster stage by stage
 ===============================
 
-``salt-run state.orch deploy`` calls these in order; each stage can be run by hand as well. What a
-stage does comes from the model alone: the roles of the nodes and their ``lifecycle``.
+``salt-run state.orch deploy`` calls these in order, and ``rollout.begin`` between ``preflight`` and
+the stages. What a stage does comes from the model alone: the roles of the nodes and their
+``lifecycle``.
 
-All of them work from one revision, the cluster's deployed one. ``preflight`` moves that, to what
-``saltern:revision`` or its own argument names, when it has found nothing; minions get the new
-pillar with the next state run.
+A deployment is a rollout: it has a plan and a journal, ``rollout.status`` and ``rollout.report``
+show it, and one that was interrupted is gone on with by running the orchestration again. Nodes get
+the wanted revision wave by wave; in the end it becomes the cluster's deployed one.
 
 Configuration (master)::
 
@@ -18,22 +19,18 @@ Configuration (master)::
       artifacts: /srv/saltern/artifacts
 """
 
-from saltern.adapters.master import MasterEvents, MonotonicClock, Site, WallClock, who
-from saltern.adapters.modelsite import (
-    ModelSite,
-    check_tree,
-    pillar_settings,
-    served_sentence,
-    source_of,
-)
+import sys
+
+from saltern.adapters.deploying import Deploying
+from saltern.adapters.master import Site, who
+from saltern.adapters.modelsite import source_of
+from saltern.adapters.rolling import Rolling
 from saltern.adapters.runner import salt_runner
 from saltern.adapters.salt_bus import SaltBus
-from saltern.errors import StageError
-from saltern.rollout import preflight as checks
-from saltern.rollout.load import RevisionSource, load_plan
-from saltern.rollout.returns import denied
-from saltern.rollout.run import StageReport, StageRunner
+from saltern.errors import RolloutError
+from saltern.rollout.load import load_plan
 from saltern.rollout.show import stage_table
+from saltern.rollout.validate import validate as ask
 
 __virtualname__ = "deploy"
 
@@ -42,63 +39,64 @@ def __virtual__():
     return __virtualname__
 
 
-def _by():
-    return who(__opts__, globals().get("__user__", ""))
-
-
-def _form(function, cluster, nodes, test):
+def _called(function, kwargs):
     if function not in __salt__:
-        raise StageError(f"{function} is not a runner function of this master")
-    return __salt__[function](cluster=cluster, nodes=list(nodes), test=test)
+        raise RolloutError(f"{function} is not a runner function of this master")
+    return __salt__[function](**kwargs)
 
 
-def _runner(site, quiet):
-    events = MasterEvents(__opts__, quiet=quiet)
-    return StageRunner(site.cluster, SaltBus(__opts__), events, MonotonicClock(), _form)
+def _deploying(cluster, quiet):
+    name = Site.of(__opts__, cluster).cluster
+    by = who(__opts__, globals().get("__user__", ""))
+    return Deploying(Rolling.of(__opts__, name, _called, by, quiet=quiet))
+
+
+def _line(text):
+    print(text, file=sys.stderr, flush=True)
 
 
 @salt_runner
 def stage(name, cluster=None, test=False, quiet=False, revision=None):
     """
-    Run one stage: apply its roles in their order, then ask their health checks.
+    Carry the deployment under way on to the end of one stage. For the orchestration.
 
-    It ends at the first host that fails, or at the first health check that is not content, with
-    the host and the reason in ``comment`` and exit code 1. A second run changes nothing.
+    It ends at the first wave with a host that fails, or at the first health check that is not
+    content, with the host and the reason in ``comment`` and exit code 1.
 
     name
-        ``preflight``, ``foundation``, ``infrastructure``, ``control``, ``resources`` or ``sanity``
+        ``preflight``, ``foundation``, ``infrastructure``, ``control``, ``resources``, ``sanity`` or
+        ``commit``
     cluster
         Name of the cluster; default ``saltern:cluster`` of the master
     test
-        Predict only: minions apply in test mode, nothing is changed and nothing is validated
+        Foresee only: minions apply in test mode with the pillar of the revision. Nothing is
+        changed, and no deployment need be under way
     quiet
         No progress lines on standard error
     revision
-        Of ``preflight`` alone: what to deploy, see there
+        Of ``preflight`` and of test mode: what to deploy, see :func:`preflight`
 
-    Returns ``result`` (True, False, or None when test mode predicts changes), ``comment``,
-    ``changes`` (names of changed states by node), ``counts``, ``failures``, ``seconds``.
+    Returns ``result`` (True, False, or None when test mode foresees changes), ``comment`` and
+    ``changes`` (names of changed states by node).
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-run deploy.stage infrastructure
-        salt-run deploy.stage control cluster=demo-core test=True
+        salt-run deploy.stage infrastructure test=True
+        salt-run deploy.stage control cluster=demo-core test=True revision=v2.4
     """
-    site = Site.of(__opts__, cluster)
+    deploying = _deploying(cluster, quiet)
+    ref = str(revision) if revision else None
     if name == "preflight":
-        return _preflight(site, test, quiet, revision)
-    if name == "sanity":
-        return _sanity(site, test)
-    plan_ = load_plan(source_of(site), site.cluster)
-    # modules and states reach the minions with the first stage that needs them
-    report = _runner(site, quiet).run(plan_.stage(name), test=test, sync=name == "foundation")
-    return _with_reasons(site, report.to_json())
+        return deploying.preflight(ref, test=test)
+    if test:
+        return deploying.foresee(str(name), ref)
+    return deploying.stage(str(name), (lambda text: None) if quiet else _line)
 
 
 @salt_runner
-def validate(name, cluster=None, quiet=False):
+def validate(name, cluster=None):
     """
     Ask the health checks of one stage; nothing is changed.
 
@@ -106,8 +104,6 @@ def validate(name, cluster=None, quiet=False):
         ``foundation``, ``infrastructure``, ``control`` or ``resources``
     cluster
         Name of the cluster; default ``saltern:cluster`` of the master
-    quiet
-        No progress lines on standard error
 
     CLI Example:
 
@@ -116,8 +112,7 @@ def validate(name, cluster=None, quiet=False):
         salt-run deploy.validate infrastructure
     """
     site = Site.of(__opts__, cluster)
-    plan_ = load_plan(source_of(site), site.cluster)
-    return _runner(site, quiet).validate(plan_.stage(name)).to_json()
+    return ask(load_plan(source_of(site), site.cluster).stage(str(name)), SaltBus(__opts__))
 
 
 @salt_runner
@@ -125,14 +120,14 @@ def preflight(cluster=None, test=False, quiet=False, revision=None):
     """
     Look for everything that would stop a deployment, before any service is touched.
 
-    The revision compiles and is sound; its artifacts and secrets are there; every minion answers;
-    every host has a supported system, disk, memory and the right time. All findings in one report.
-    When there are none, the revision becomes the cluster's deployed one.
+    No other rollout has the cluster; the revision compiles and is sound; its artifacts and secrets
+    are there; every minion answers; every host has a supported system, disk, memory and the right
+    time. All findings in one report.
 
     cluster
         Name of the cluster; default ``saltern:cluster`` of the master
     test
-        Do not even send modules to the minions; the deployed revision stays
+        Do not even send modules to the minions
     quiet
         No progress lines on standard error
     revision
@@ -145,7 +140,7 @@ def preflight(cluster=None, test=False, quiet=False, revision=None):
         salt-run deploy.preflight
         salt-run deploy.preflight revision=v2.4
     """
-    return _preflight(Site.of(__opts__, cluster), test, quiet, revision)
+    return _deploying(cluster, quiet).preflight(str(revision) if revision else None, test=test)
 
 
 @salt_runner
@@ -168,46 +163,3 @@ def plan(cluster=None, data=False):
     site = Site.of(__opts__, cluster)
     plan_ = load_plan(source_of(site), site.cluster)
     return {"plan": plan_.to_json()} if data else stage_table(plan_)
-
-
-def _preflight(site, test, quiet, ref):
-    events = MasterEvents(__opts__, quiet=quiet)
-    events.emit("deploy/preflight/begin", {"cluster": site.cluster}, "stage preflight")
-    model = ModelSite(site) if site.journal else None
-    nodes, target = (), None
-    # a broken site is refused before any minion is asked
-    if model is None:
-        source, findings = check_tree(site)
-    else:
-        ref = ref or site.revision
-        target, findings = model.check(ref, pillar_settings(__opts__), _by())
-        source = RevisionSource(target) if target else None
-    if not findings:
-        nodes = load_plan(source, site.cluster).nodes
-        findings = checks.check_hosts(nodes, SaltBus(__opts__), WallClock(), sync=not test)
-    ret = checks.report(findings, len(nodes))
-    if target and not findings:
-        ret.update(model.move(target, ref, _by(), test=test))
-        ret["comment"] += f" {ret.pop('told')}"
-    what = "fail" if findings else "end"
-    events.emit(f"deploy/preflight/{what}", {"cluster": site.cluster, **ret}, ret["comment"])
-    return ret
-
-
-def _with_reasons(site, ret):
-    """Add why nodes got no pillar; the minions do not know it."""
-    for node in denied(ret["failures"]) if site.journal else ():
-        why, fault = served_sentence(pillar_settings(__opts__), node)
-        if fault:
-            ret["failures"].append(why)
-            ret["comment"] += f" {why}"
-    return ret
-
-
-def _sanity(site, test):
-    if "sanity.run" not in __salt__:
-        raise StageError("sanity.run is not a runner function of this master")
-    if test:
-        report = StageReport("sanity", site.cluster, test)
-        return {**report.to_json(), "comment": "sanity.run would use the cloud as its users do."}
-    return __salt__["sanity.run"](cluster=site.cluster)

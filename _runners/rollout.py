@@ -20,6 +20,7 @@ Configuration (master)::
 
 import sys
 
+from saltern.adapters.deploying import Deploying
 from saltern.adapters.master import Site, who
 from saltern.adapters.rolling import Rolling
 from saltern.adapters.runner import salt_runner
@@ -77,7 +78,8 @@ def plan(workflow, cluster=None, revision=None, data=False, quiet=False, **optio
         ``on_failure``: ``stop`` or ``rollback`` of the wave; ``slo``: ``probe=share`` of failed
         requests that stops a stage; ``probes``: measure; ``predict``: let the nodes foresee their
         changes; ``allow_absent``: leave out nodes that do not answer; ``resume``: go on by itself
-        after a restart of the master
+        after a restart of the master; ``lease_ttl``: after what time anybody may give back what is
+        out of service (``90m``, ``4h``); ``accept_outage``: roles that may lose their majority
 
     CLI Example:
 
@@ -139,7 +141,7 @@ def begin(
     """
     Begin a rollout without doing any step; ``rollout.phase`` does them. For orchestrations.
 
-    A plan whose rollout is under way already is gone on with.
+    A plan whose rollout is under way already is gone on with, and so is a ``deploy`` that stopped.
 
     plan
         Hash of a stored plan; without one it is made here, of
@@ -173,9 +175,11 @@ def begin(
     if not plan:
         if not workflow:
             raise PlanError("nothing is named", cure="Give plan=HASH or workflow=NAME")
-        request = _request(workflow, cluster, options)
-        planned = rolling.plan(request, str(revision) if revision else None)
-        plan = planned.hash
+        request, ref = _request(workflow, cluster, options), str(revision) if revision else None
+        if request.workflow == "deploy":
+            deploying = Deploying(_rolling(request.cluster, quiet))
+            return deploying.begin(request, ref, str(approved_by), str(reason), test=test)
+        plan = rolling.plan(request, ref).hash
     return rolling.started(str(plan), str(approved_by), str(reason), test=test)
 
 

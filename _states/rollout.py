@@ -45,17 +45,17 @@ def _called(name, function, /, **kwargs):
 
 def stage(name, cluster=None, revision=None):
     """
-    Run one stage of the deployment, see the runner function ``deploy.stage``.
+    Carry the deployment on to the end of one stage, see the runner function ``deploy.stage``.
 
     name
         Name of the stage
     cluster
         Name of the cluster; default ``saltern:cluster`` of the master
     revision
-        Of ``preflight`` alone: what to deploy, a git ref; default ``saltern:revision``
+        Of ``preflight`` and of test mode: what to deploy, a git ref; default ``saltern:revision``
 
     The comment counts the changes of each host; ``changes`` names the changed states by host. In
-    test mode the result is None when the minions predict changes.
+    test mode the result is None when the minions foresee changes.
     """
     return _called(name, "deploy.stage", name=name, cluster=cluster, revision=revision)
 

@@ -94,7 +94,7 @@ def notes(opts: Mapping[str, Any]) -> list[str]:
         if not model.store.has(revision, options=model.options):
             cure = f"salt-run model.compile {revision}"
             if revision.startswith(f"{WORKTREE}-"):
-                cure = "salt-run deploy.preflight"  # the tree that it was is no more
+                cure = "salt-run state.orch deploy"  # the tree that it was is no more
             told = f"revision {short(revision)} is in use and cannot be served: run `{cure}`."
             found.append(told)
     return found

@@ -19,7 +19,7 @@ from saltern.model import Inventory
 from saltern.model.compiler import Progress
 from saltern.model.options import Options
 from saltern.model.store import Revision, Store
-from saltern.rollout.load import RevisionSource, Source, TreeSource
+from saltern.rollout.load import RevisionSource, ServedSource, Source, TreeSource
 from saltern.rollout.preflight import check_site
 
 #: the name of our ext_pillar and top
@@ -62,27 +62,13 @@ def formulas_beside(site: Site) -> Path | None:
 
 
 def source_of(site: Site) -> Source:
-    """Return the nodes that a cluster's minions are served: its deployed revision, or the tree.
+    """Return the nodes that a cluster's minions are served: each at its revision, or the tree.
 
     :param site: with the name of the cluster
     :raises PreflightError: the cluster has no deployed revision
     :raises SalternError: journal or store cannot be read
     """
-    return (
-        ModelSite(site).deployed_source() if site.journal else TreeSource(site.model, site.options)
-    )
-
-
-def check_tree(site: Site) -> tuple[Source | None, list[str]]:
-    """Look at a tree that is served as it is; see :meth:`ModelSite.check`.
-
-    :returns: the tree, None when it cannot be read; and findings, one sentence each
-    """
-    try:
-        source = TreeSource(site.model, site.options)
-        return source, check_site(source, source.inventory, site.cluster, site.artifacts)
-    except SalternError as err:
-        return None, [str(err)]
+    return ModelSite(site).served() if site.journal else TreeSource(site.model, site.options)
 
 
 @dataclass(frozen=True)
@@ -264,28 +250,37 @@ class ModelSite:
 
     # -- deployment ----------------------------------------------------------------------
 
-    def deployed_source(self) -> RevisionSource:
-        """Return the deployed revision of the site's cluster.
+    def served(self) -> ServedSource:
+        """Return the nodes of the site's cluster as they are served: each one's pin counts.
 
-        :raises PreflightError: it has none
+        :raises PreflightError: the cluster has no deployed revision
         """
         cluster = self.site.cluster
-        served = self.journal.deployed(cluster).get(cluster)
-        if served is None:
+        deployed = self.journal.deployed(cluster).get(cluster)
+        if deployed is None:
             raise PreflightError(
                 f"cluster {cluster} has no deployed revision",
-                cure="Run `salt-run deploy.preflight`; it deploys the first one",
+                cure="Run `salt-run state.orch deploy`; it deploys the first one",
             )
-        return RevisionSource(self.store.open(served, options=self.options))
+        opened = {deployed: self.store.open(deployed, options=self.options)}
+        pins = {}
+        for pin in self.journal.pins():
+            if pin.cluster not in (cluster, ""):  # a node that is new belongs to none yet
+                continue
+            if pin.revision not in opened:
+                opened[pin.revision] = self.store.open(pin.revision, options=self.options)
+            pins[pin.node] = opened[pin.revision]
+        return ServedSource(opened[deployed], pins)
 
     def check(
-        self, ref: str, settings: Mapping[str, Any], by: str
+        self, ref: str, settings: Mapping[str, Any], by: str, *, test: bool = False
     ) -> tuple[Revision | None, list[str]]:
         """Compile the revision that a deployment wants, and look at it from all sides.
 
         :param ref: git ref, or ``worktree``
         :param settings: of the ext_pillar: what a node's pillar needs beside the model
         :param by: who asks for it
+        :param test: a cluster without deployed revision stays without one
         :returns: the revision, None when it does not compile; and findings, one sentence each
         """
         cluster = self.site.cluster
@@ -296,7 +291,11 @@ class ModelSite:
                     where=str(self.site.model),
                     cure="Commit them, or take them away with `git stash`",
                 )
-            revision = self.compile(ref, by, f"first compile, of {ref}").revision
+            revision = (
+                self.find(ref)
+                if test
+                else self.compile(ref, by, f"first compile, of {ref}").revision
+            )
             with self.repo.checkout(revision.id) as tree:
                 inventory = Inventory(tree, **self.site.options)
                 source = RevisionSource(revision)
@@ -306,29 +305,6 @@ class ModelSite:
         except SalternError as err:
             return None, [str(err)]
         return revision, findings or self.unservable(revision, cluster, settings)
-
-    def move(self, revision: Revision, ref: str, by: str, *, test: bool = False) -> dict[str, Any]:
-        """Make a checked revision the deployed one of the site's cluster.
-
-        :param ref: the name it was asked for by
-        :param test: only say what would change
-        :returns: ``changes`` (empty when nothing does), ``revision`` and ``told``, a sentence
-        """
-        cluster = self.site.cluster
-        before = self.journal.deployed(cluster).get(cluster, "")
-        if not test:
-            self.deploy(revision, cluster, by, f"deployment of {ref}")
-        if before == revision.id:
-            told = f"Revision {short(revision.id)} is deployed."
-            return {"changes": {}, "revision": revision.id, "told": told}
-        changes = {"revision": {"old": before, "new": revision.id}}
-        told = f"Revision {short(revision.id)} takes the place of {short(before) or 'none'}."
-        if test:
-            told = (
-                f"Revision {short(revision.id)} would take the place of {short(before) or 'none'};"
-                " this preview shows the latter."
-            )
-        return {"changes": changes, "revision": revision.id, "told": told}
 
     def unservable(
         self, revision: Revision, cluster: str, settings: Mapping[str, Any]

@@ -19,7 +19,7 @@ from saltern.model.store import Revision
 from saltern.rollout import facts
 from saltern.rollout.facts import Observed
 from saltern.rollout.load import RevisionSource
-from saltern.rollout.ports import Bus, Call, JobBus
+from saltern.rollout.ports import Bus, Call, JobBus, Return
 
 #: Seconds a minion has to say that it is there.
 PRESENCE = 15.0
@@ -167,6 +167,17 @@ class Observer:
         :raises PlanError: a node cannot foresee it
         :raises BusError: the master cannot publish
         """
+        return facts.foresight(self.predictions(target, roles), roles)
+
+    def predictions(
+        self, target: Revision, roles: Mapping[str, Sequence[str]]
+    ) -> dict[str, Return]:
+        """Return what nodes answer to the question behind :meth:`foresee`, whatever it is.
+
+        :param target: the revision
+        :param roles: node to the roles that would be applied there
+        :raises BusError: the master cannot publish
+        """
         groups: dict[tuple[str, ...], list[str]] = {}
         for node, names in sorted(roles.items()):
             groups.setdefault(tuple(names), []).append(node)
@@ -177,8 +188,7 @@ class Observer:
                 for names, nodes in groups.items()
             ]
             answers = self.bus.call_all(calls)
-        together = {node: answer for found in answers for node, answer in found.items()}
-        return facts.foresight(together, roles)
+        return {node: answer for found in answers for node, answer in sorted(found.items())}
 
     # -- fingerprints --------------------------------------------------------------------
 

@@ -47,7 +47,7 @@ from saltern.rollout.preflight import check_artifacts
 from saltern.rollout.probes import ProbeWatch, summaries
 
 #: A rollout that is not over.
-_UNDER_WAY = (PLANNED, RUNNING, PAUSED, FAILED)
+UNDER_WAY = (PLANNED, RUNNING, PAUSED, FAILED)
 #: Seconds between two looks at a rollout that somebody else carries out.
 LOOK = 2.0
 
@@ -238,11 +238,11 @@ class Rolling:
         :raises SalternError: model, journal or bus do not do their part
         """
         me, then = self.at(plan.cluster), plan.basis
-        now = me._now(then.revision, {*then.present, *then.absent})
+        now = me.now(then.revision, {*then.present, *then.absent})
         ref = str(plan.limits.get("revision") or "")
         return moved(then, replace(now, revision=me.model.repo.resolve(ref)) if ref else now)
 
-    def _now(self, revision: str, nodes: Iterable[str]) -> Facts:
+    def now(self, revision: str, nodes: Iterable[str]) -> Facts:
         """What a plan for a revision is held against: all of the facts but who is well."""
         observer = self.observer
         wanted = (
@@ -297,7 +297,7 @@ class Rolling:
             changes = {"plan": planned.hash} if planned.plan.stages else {}
             result = None if changes else True
             return {"result": result, "comment": comment, "changes": changes, "retcode": 0}
-        for found in self.rollouts.list(planned.plan.cluster, _UNDER_WAY):
+        for found in self.rollouts.list(planned.plan.cluster, UNDER_WAY):
             if found.plan == planned.hash:
                 if found.state == PAUSED:
                     self.rollouts.wish(found.id, pause=False)
@@ -310,12 +310,15 @@ class Rolling:
         what: dict[str, Any] = {"plan": planned.hash, "changes": {"rollout": begun}}
         return self._asked(begun, told) | what
 
-    def phase(self, name: str, rollout: str | None, show: Callable[[str], None]) -> dict[str, Any]:
+    def phase(
+        self, name: str, rollout: str | None, show: Callable[[str], None], *, keep: bool = False
+    ) -> dict[str, Any]:
         """Carry a rollout on to the end of one phase, or watch the one who does.
 
         :param name: of the phase; the last one of the plan ends the rollout
         :param rollout: id, or hash of its plan; None for the only one under way
         :param show: takes a line for what another process does
+        :param keep: as in :meth:`run`
         :returns: a runner's answer about this phase
         :raises RolloutError: there is no such rollout
         """
@@ -329,7 +332,7 @@ class Rolling:
             if state.state == FAILED:
                 return self.told(found.id)
             try:
-                self.run(found.id, "" if last else name)
+                self.run(found.id, "" if last else name, keep=keep)
             except LockedError:
                 self.follow(found.id, show, "" if last else name)
         told = self.told(found.id)
@@ -360,18 +363,21 @@ class Rolling:
         comment = f"Phase {name} would do {len(waves)} steps."
         return {"result": None, "comment": comment, "changes": {"steps": waves}, "retcode": 0}
 
-    def run(self, rollout: str, until: str = "") -> dict[str, Any]:
+    def run(self, rollout: str, until: str = "", *, keep: bool = False) -> dict[str, Any]:
         """Carry a rollout on until it ends, or a phase does.
 
         :param rollout: its id
         :param until: name of the phase to stop after, empty for all of it
+        :param keep: this process goes on with it later: nobody else may between two phases
         :returns: how it stands, see :meth:`told`
         :raises LockedError: another process carries it out
         """
         state = self.rollouts.load(rollout)
         with _patient(self._say) as asked:
-            journal = _Attended(self.rollouts, asked)
-            outcome = self._engine(state, journal).run(rollout, until)
+            journal = _Attended(self.rollouts, asked, keep=keep)
+            outcome = self.engine(state, journal).run(rollout, until)
+        if keep and outcome.state != RUNNING:
+            self.rollouts.release_claim(rollout, processes.me())
         plan = state.plan
         if outcome.state == DONE and plan.undoes and not plan.limits.get("only"):
             self.rollouts.move(plan.undoes, UNDONE, self.clock.now(), f"by rollout {rollout}")
@@ -397,7 +403,8 @@ class Rolling:
         )
         return {**told, "comment": comment, "result": False, "retcode": 1}
 
-    def _engine(self, state: RolloutState, journal: Rollouts) -> Engine:
+    def engine(self, state: RolloutState, journal: Rollouts) -> Engine:
+        """Return what carries a rollout out, or lets it do once more what failed."""
         probes = state.plan.probes
         watch = ProbeWatch(self.bus, journal, self.clock, state.id, probes) if probes else None
         me = processes.me()
@@ -414,7 +421,8 @@ class Rolling:
         for lease in outcome.leases if outcome else ():
             sentence += f" Still out of service: {lease.what.rstrip('.')}."
         if code:
-            sentence = " ".join([sentence, report.next_step(data["state"], rollout)]).strip()
+            cure = report.next_step(data["state"], rollout, data["workflow"])
+            sentence = " ".join([sentence, cure]).strip()
         kept = ("rollout", "state", "plan", "changes", "failures", "probes", "seconds")
         answer: dict[str, Any] = {"result": code == 0, "comment": sentence, "retcode": code}
         return answer | {name: data[name] for name in kept}
@@ -445,7 +453,7 @@ class Rolling:
         if state.state != FAILED:
             cure = report.next_step(state.state, rollout) or "Make a new plan"
             raise RolloutError(f"rollout {rollout} is {state.state} and did not fail", cure=cure)
-        titles = self._engine(state, self.rollouts).retry(rollout, assume=assume)
+        titles = self.engine(state, self.rollouts).retry(rollout, assume=assume)
         self._say(f"rollout {rollout} does once more: {', '.join(titles)}")
         return self.run(rollout)
 
@@ -532,7 +540,7 @@ class Rolling:
             rollout=state.id,
             only=only,
             accept_loss=accept_loss,
-            facts=me._now(then.deployed, {*then.present, *then.absent}),
+            facts=me.now(then.deployed, {*then.present, *then.absent}),
         )
         return me._stored(plan)
 
@@ -617,7 +625,7 @@ class Rolling:
         """
         if name and str(name).startswith("r"):
             return self.rollouts.get(str(name))
-        wanted = states or _UNDER_WAY
+        wanted = states or UNDER_WAY
         cluster = self.site.cluster or None
         if name:
             plan = self.rollouts.plan(str(name)).hash
@@ -661,7 +669,7 @@ class Rolling:
         :param name: its id, or the hash of its plan
         :raises RolloutError: there is none, or more than one is under way
         """
-        if name or self.rollouts.list(self.site.cluster or None, _UNDER_WAY, 1):
+        if name or self.rollouts.list(self.site.cluster or None, UNDER_WAY, 1):
             return self.find(name).id
         found = self.rollouts.list(self.site.cluster or None, limit=1)
         return found[0].id if found else self.find(None).id
@@ -690,9 +698,17 @@ def _check_phase(name: str) -> None:
 class _Attended(Rollouts):
     """The journal of a rollout that somebody may interrupt from the keyboard."""
 
-    def __init__(self, rollouts: Rollouts, asked: Callable[[], bool]) -> None:
+    def __init__(
+        self, rollouts: Rollouts, asked: Callable[[], bool], *, keep: bool = False
+    ) -> None:
         super().__init__(rollouts.journal, rollouts.revisions, now=rollouts.now)
         self._asked = asked
+        self._keep = keep
+
+    def release_claim(self, rollout: str, owner: str) -> None:
+        """As in :class:`Rollouts`; not when it is kept."""
+        if not self._keep:
+            super().release_claim(rollout, owner)
 
     def wishes(self, rollout: str) -> Wishes:
         wishes = super().wishes(rollout)

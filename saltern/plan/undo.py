@@ -101,6 +101,7 @@ def undo(
         limits=limits,
         undoes=rollout,
         resume=plan.resume,
+        lease_ttl=plan.lease_ttl,
     )
 
 
@@ -169,9 +170,13 @@ class _Undo:
             if step.kind == PIN and step.id in records
             for node in step.nodes
         }
-        if (self.moved or self.committed) and not plan.basis.deployed:
+        before = {plan.basis.deployed, *plan.basis.pins.values()}
+        first = plan.workflow == "deploy" and before == {plan.basis.revision}
+        if (self.moved or self.committed) and (first or not plan.basis.deployed):
+            other = "other " if first else ""
             raise PlanError(
-                f"cluster {plan.cluster} had no revision before: there is nothing to go back to",
+                f"cluster {plan.cluster} had no {other}revision before: there is nothing to go"
+                " back to",
                 cure="Deploy again, or clean the nodes",
             )
         applied = [step for _, wave in waves for step in wave.steps if self._ran(step, APPLY)]

@@ -92,6 +92,33 @@ class RevisionSource:
         return found
 
 
+class ServedSource(RevisionSource):
+    """What nodes are served now: the deployed revision, or that to which one is pinned.
+
+    :param revision: the deployed one
+    :param pins: node to the revision that it is pinned to, open in the store; of any cluster
+    """
+
+    def __init__(self, revision: Revision, pins: Mapping[str, Revision]) -> None:
+        super().__init__(revision)
+        self.pins = dict(pins)
+
+    def nodes(self, cluster: str) -> dict[str, CompiledNode]:
+        """As in :class:`Source`."""
+        found = super().nodes(cluster)
+        for node, revision in self.pins.items():
+            if node in revision.nodes(cluster):
+                found[node] = revision.node(node)
+        return dict(sorted(found.items()))
+
+    def roles(self) -> set[str]:
+        """As in :class:`Source`; of all of these revisions."""
+        found = super().roles()
+        for revision in {one.id: one for one in self.pins.values()}.values():
+            found |= RevisionSource(revision).roles()
+        return found
+
+
 def load_plan(source: Source, cluster: str) -> StagePlan:
     """Make the plan of a cluster; a role exists when it has a service class.
 

@@ -104,7 +104,7 @@ class Clock(Protocol):
         ...
 
 
-# -- what the rollout engine needs beyond the stage runner -------------------------------------
+# -- what the rollout engine needs ---------------------------------------------------------------
 
 
 @dataclass(frozen=True)

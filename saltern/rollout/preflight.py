@@ -13,10 +13,11 @@ from saltern.model import Inventory, lint
 from saltern.model.cluster import CompiledNode
 from saltern.rollout.load import Source, load_plan
 from saltern.rollout.ports import Bus, Call, Clock, Return
-from saltern.rollout.run import ASK_AFTER
 
 #: Seconds a minion has to answer the first ping; a host that just booted needs some.
 PING_TIMEOUT = 30.0
+#: Seconds of silence after which a minion is asked whether it still works on what it was given.
+ASK_AFTER = 15.0
 #: Seconds by which a host's clock may differ: certificates, tokens and Galera need less.
 CLOCK_SKEW = 5.0
 

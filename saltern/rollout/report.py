@@ -308,11 +308,15 @@ _NEXT = {
     ),
     "aborted": "`salt-run rollout.rollback {id}` takes back what was done",
 }
+#: the same of a deployment that failed
+_NEXT_DEPLOY = "Mend it and run the deployment again: it goes on there"
 
 
-def next_step(state: str, rollout: str) -> str:
+def next_step(state: str, rollout: str, workflow: str = "") -> str:
     """Say what may be done next, as a sentence; empty when nothing is left to do."""
     text = _NEXT.get(state, "")
+    if workflow == "deploy" and state == "failed":
+        text = _NEXT_DEPLOY
     return f"{text.format(id=rollout)}." if text else ""
 
 

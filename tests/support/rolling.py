@@ -153,7 +153,7 @@ class FleetBus(FakeBus):
                 if job.call.fun == "health.check" and node in self.unwell and answer.ok:
                     data = copy.deepcopy(answer.data)
                     for item in data[:1]:
-                        item |= {"ok": False, "verdict": "fail", "code": "unit"}
+                        item |= {"ok": False, "verdict": "fail", "code": "unit-inactive"}
                         item["sentence"] = self.unwell[node]
                     answers[node] = judge(node, data, 0, job.jid)
         return found

@@ -38,6 +38,28 @@ def test_a_rollout_is_begun_and_each_phase_is_one_step(name: str) -> None:
     assert [ident for ident, _, _ in rest] == [f"{workflow}-{phase}" for phase in PHASES]
 
 
+def test_a_deployment_looks_then_begins_then_goes_stage_by_stage() -> None:
+    first, begin, *rest = steps("deploy")
+    assert first == ("deploy-preflight", "rollout.stage", {"name": "preflight", "failhard": True})
+    # people go on with it, not the master
+    arguments = {"name": "deploy", "options": {"resume": False}, "failhard": True}
+    assert begin == ("deploy-begin", "rollout.begun", arguments)
+    assert [(f, a) for _, f, a in rest] == [
+        ("rollout.stage", {"name": name, "failhard": True}) for name in PHASES[1:]
+    ]
+    assert [ident for ident, _, _ in rest] == [f"deploy-{name}" for name in PHASES[1:]]
+    pillar = {"cluster": "demo", "revision": "1e5", "reason": "new", "options": {"soak": 5}}
+    first, begin, *rest = steps("deploy", **pillar, plan="1f0c")
+    assert begin[2] == {
+        "name": "deploy",
+        "cluster": "demo",
+        "reason": "new",
+        "options": {"resume": False, "soak": 5, "revision": "1e5"},
+        "failhard": True,
+    }
+    assert {(a["cluster"], a["revision"]) for _, _, a in (first, *rest)} == {("demo", "1e5")}
+
+
 def test_what_the_pillar_says_reaches_the_steps() -> None:
     # a hash of digits only stays a text
     begin, *rest = steps("change", plan="123456", cluster="demo", approved_by="oncall: 'x'")

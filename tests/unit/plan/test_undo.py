@@ -257,6 +257,11 @@ def test_a_first_deploy_has_nothing_to_go_back_to(demo):
     plan = make(Request("deploy", "demo-core"), demo, {}, facts(demo, deployed=""), known=KNOWN)
     with pytest.raises(PlanError, match="had no revision before"):
         undo(plan, records(plan, until="foundation/1/4-apply"))
+    # a master serves a cluster its first revision as soon as that is compiled
+    now = facts(demo, deployed=NEW)
+    plan = make(Request("deploy", "demo-core"), demo, demo, now, known=KNOWN)
+    with pytest.raises(PlanError, match="had no other revision before"):
+        undo(plan, records(plan, until="foundation/1/4-apply"))
 
 
 def test_a_rollback_is_bound_to_what_is_observed(demo):
