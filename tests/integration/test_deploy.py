@@ -1,10 +1,14 @@
-"""The stages of a small cluster on real daemons: deploy, again, preview, and what goes wrong."""
+"""A deployment on real daemons: preview, deployment, again, and what goes wrong meanwhile."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,14 +17,30 @@ import salt.utils.event
 
 from saltern.adapters import salt_bus
 from saltern.adapters.gpg import Gpg
+from saltern.adapters.journal import Journal
+from saltern.adapters.rollouts import Rollouts
 from saltern.model import serve
-from saltern.rollout import preflight
-from saltern.rollout import run as stage_run
+from saltern.rollout import preflight, stages
+from saltern.rollout.ports import ABORTED, DONE, FAILED, INTENT, OK, RUNNING
 
 from .conftest import CLUSTER, NODES, Trial
+from .deployment import STAGES, begun, gone_through, put_back
 
-STAGES = ("preflight", "foundation", "infrastructure", "control", "resources", "sanity")
+ALL = ("preflight", "deploy", *STAGES)
 ALL_FILES = {f"{node}/{name}" for node in NODES for name in ("base", "store", "app")} | {"formed"}
+
+
+@pytest.fixture
+def journal(trial: Trial) -> Iterator[Journal]:
+    """The journal; whatever a test left under way is ended."""
+    found = Journal(f"sqlite:///{trial.journal_file}")
+    yield found
+    put_back(found)
+
+
+@pytest.fixture
+def rollouts(journal: Journal) -> Rollouts:
+    return Rollouts(journal)
 
 
 def written(trial: Trial) -> set[str]:
@@ -61,27 +81,30 @@ def listening(master: Any) -> Iterator[list[dict[str, Any]]]:
         thread.join()
 
 
-def test_orchestrated(run: Any, fresh: Trial, master: Any, capfd: Any):
+def test_orchestrated(run: Any, fresh: Trial, master: Any, capfd: Any, rollouts: Rollouts):
     """Preview, deployment, second run; and the secret of the model is in none of their traces."""
     secret = serve.pillar(fresh.model, NODES[0], decrypt=Gpg(fresh.gpg_home).decrypt)["trial"][
         "app"
     ]["password"]
     assert len(secret) >= 12
     told = []
+    known = {one.id for one in rollouts.list(CLUSTER, limit=1000)}
     with listening(master) as heard:
         # a preview shows every stage, changes nothing and says so, whatever it finds
         obstacle = fresh.switch(f"fail-{NODES[1]}")
         preview = run("state.orch", "deploy", "test=True")
         told.append(preview)
         states = steps(preview)
-        assert list(states) == list(STAGES)
+        assert list(states) == list(ALL)
         assert {name: state["result"] for name, state in states.items()} == {
             "preflight": True,
+            "deploy": True,
             "foundation": None,
             "infrastructure": None,
             "control": False,
             "resources": True,
             "sanity": True,
+            "commit": True,
         }
         assert (
             "2 states would change on 2 hosts (app01 1, app02 1)"
@@ -90,46 +113,61 @@ def test_orchestrated(run: Any, fresh: Trial, master: Any, capfd: Any):
         assert states["infrastructure"]["changes"]["formed"] == {"trial.store": {"members": 2}}
         assert "app02.trial.test: state trial-app-switch" in states["control"]["comment"]
         assert written(fresh) == {obstacle.name}
+        assert {one.id for one in rollouts.list(CLUSTER, limit=1000)} == known
+        assert rollouts.journal.pins(CLUSTER) == []
         assert preview.returncode == 1
         obstacle.unlink()
 
-        # the real run; the trial cluster has no cloud to be sane about, so it ends there
+        # the real run, up to where the users of the cluster are not content
+        ill = fresh.switch("ill")
         first = run("state.orch", "deploy")
         told.append(first)
         states = steps(first)
-        for name in STAGES[:-1]:
+        assert list(states) == list(ALL[:-1])
+        for name in ALL[:-2]:
             assert states[name]["result"] is True, states[name]
         assert states["foundation"]["changes"] == {
             node: ["trial-base-file (file.managed)"] for node in NODES
         }
-        assert "formed trial.store" in states["infrastructure"]["comment"]
-        assert "4 health checks are content" in states["control"]["comment"]
         assert states["sanity"]["result"] is False
+        assert "sanity.run: no token of trial." in states["sanity"]["comment"]
         assert first.returncode == 1
-        assert written(fresh) == ALL_FILES
+        assert written(fresh) == ALL_FILES | {"ill"}
         formed = json.loads((fresh.work / "formed").read_text())
         assert formed == {"cluster": CLUSTER, "nodes": list(NODES)}
         assert secret in (fresh.work / NODES[0] / "app").read_text()
+        (left,) = rollouts.list(CLUSTER, FAILED)
+        assert {pin.node for pin in rollouts.journal.pins(CLUSTER)} == set(NODES)
 
-        # the second run says that nothing changed
+        # run again, it goes on there
+        ill.unlink()
         again = run("state.orch", "deploy")
         told.append(again)
-        for name in STAGES[:-1]:
-            state = steps(again)[name]
+        states = steps(again)
+        assert all(state["result"] is True for state in states.values()), states
+        assert list(states) == list(ALL)
+        assert f"Rollout {left.id} of plan " in states["deploy"]["comment"]
+        assert not [name for name, state in states.items() if state["changes"]]
+        assert rollouts.get(left.id).state == DONE
+        assert rollouts.journal.pins(CLUSTER) == []
+
+        # and once more, there is nothing to do
+        third = run("state.orch", "deploy")
+        told.append(third)
+        assert third.returncode == 0
+        for name, state in steps(third).items():
             assert state["result"] is True
-            assert state["changes"] == {}
-        assert "0 states changed on 2 hosts" in steps(again)["control"]["comment"]
+            assert state["changes"] == {}, name
+        assert "nothing changed" in steps(third)["control"]["comment"]
 
     tags = [event["tag"] for event in heard]
-    assert "saltern/deploy/foundation/begin" in tags
-    assert tags.count("saltern/deploy/control/fail") == 1
-    assert tags.count("saltern/deploy/control/end") == 2
-    first_store, second_store = [
-        event["data"]["groups"]
-        for event in heard
-        if event["tag"] == "saltern/deploy/infrastructure/step/begin"
-    ][:2]
-    assert (first_store, second_store) == ("trial.store on app01", "trial.store on app02")
+    assert "saltern/deploy/preflight/begin" in tags
+    assert tags.count(f"saltern/rollout/{left.id}/begin") == 1
+    assert tags.count(f"saltern/rollout/{left.id}/end") == 1
+    here = f"saltern/rollout/{left.id}/step/begin"
+    titles = [event["data"]["step"] for event in heard if event["tag"] == here]
+    applied = [step for step in titles if step.startswith("infrastructure/")]
+    assert [step.rpartition("-")[2] for step in applied] == ["apply", "apply", "runner"]
     # the events were heard: state returns are among them
     assert any("trial-app-config" in repr(event) for event in heard)
     assert not [event["tag"] for event in heard if secret in repr(event)]
@@ -137,47 +175,136 @@ def test_orchestrated(run: Any, fresh: Trial, master: Any, capfd: Any):
         assert secret not in done.stdout
         assert secret not in done.stderr
     # progress is told to people on standard error, with times
-    assert "0:00 stage control (trial.app)" in first.stderr
+    assert "stage control: trial.app on app01-02" in first.stderr
     assert secret not in capfd.readouterr().out
 
 
-def test_a_failed_state_stops_the_deployment_with_host_and_reason(run: Any, fresh: Trial):
-    fresh.switch(f"fail-{NODES[1]}")
-    done = run("deploy.stage", "control")
-    sentence = (
+def until(condition: Callable[[], Any], what: str, seconds: float = 120) -> None:
+    """Wait for something that another process does."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        time.sleep(0.05)
+
+
+def test_a_deployment_whose_runner_is_killed_is_gone_on_with_when_it_is_run_again(
+    master: Any, run: Any, fresh: Trial, rollouts: Rollouts
+) -> None:
+    hold = fresh.switch("hold")
+    command = [*master.salt_run_cli().cmdline("state.orch", "deploy")]
+    runner = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        held = [fresh.work / node / "held" for node in NODES]
+        until(lambda: all(path.exists() for path in held), "the applications are applied")
+        (under_way,) = rollouts.list(CLUSTER, RUNNING)
+        # meanwhile a second one is refused before anything is touched, and names the first
+        second = run("state.orch", "deploy")
+        assert second.returncode == 1
+        assert list(steps(second)) == ["preflight"]
+        assert f"process {runner.pid}" in steps(second)["preflight"]["comment"]
+        assert f"works on rollout {under_way.id}" in steps(second)["preflight"]["comment"]
+    finally:
+        os.killpg(runner.pid, signal.SIGKILL)
+        runner.wait()
+    before = rollouts.load(under_way.id).records
+    assert [r.step for r in before.values() if r.phase == INTENT]
+    assert {pin.node for pin in rollouts.journal.pins(CLUSTER)} == set(NODES)
+    hold.unlink()
+
+    again = run("state.orch", "deploy")
+    assert again.returncode == 0, again.stdout
+    states = steps(again)
+    assert list(states) == list(ALL)
+    assert f"Rollout {under_way.id} of plan " in states["deploy"]["comment"]
+    assert "was running and is gone on with" in states["deploy"]["comment"]
+    after = rollouts.load(under_way.id)
+    assert after.state == DONE
+    assert {step.id: after.records[step.id].phase for _, _, step in after.plan.steps()} == {
+        step.id: OK for _, _, step in after.plan.steps()
+    }
+    # what was under way was collected, not published again
+    assert {record.attempt for record in after.records.values()} == {1}
+    assert [path.read_text() for path in held] == ["ran\n", "ran\n"]
+    assert written(fresh) == ALL_FILES | {f"{node}/held" for node in NODES}
+    assert rollouts.journal.pins(CLUSTER) == []
+
+
+def test_a_failed_state_stops_the_deployment_with_host_and_reason(
+    run: Any, fresh: Trial, rollouts: Rollouts
+) -> None:
+    obstacle = fresh.switch(f"fail-{NODES[1]}")
+    done = run("state.orch", "deploy")
+    assert done.returncode == 1
+    states = steps(done)
+    assert list(states)[-1] == "control"
+    assert (
         f"{NODES[1]}: state trial-app-switch (test.fail_without_changes) failed:"
         " the disk of this host is full."
-    )
-    assert done.returncode == 1
-    assert done.data["failures"] == [sentence]
-    assert done.data["comment"] == f"Stage control failed: {sentence}"
+    ) in states["control"]["comment"]
+    assert f"{NODES[0]}: " not in states["control"]["comment"]
+    (left,) = rollouts.list(CLUSTER, FAILED)
+    obstacle.unlink()
+    done = run("state.orch", "deploy")
+    assert done.returncode == 0, done.stdout
+    assert rollouts.get(left.id).state == DONE
 
 
-def test_a_refusing_form_stops_the_stage(call: Any, fresh: Trial):
+@pytest.mark.usefixtures("journal")
+def test_a_refusing_form_stops_the_deployment(call: Any, fresh: Trial) -> None:
     fresh.switch("refuse-form")
-    failed = call("deploy.stage", name="infrastructure")
-    assert failed["failures"] == ["trial.form: two members have different data"]
+    failed = gone_through(call)["infrastructure"]
+    assert "trial.form: two members have different data." in failed["comment"]
     assert failed["retcode"] == 1
 
 
-def test_a_failed_health_check_stops_the_stage(call: Any, fresh: Trial):
-    assert call("deploy.stage", name="foundation")["result"] is True
+@pytest.mark.usefixtures("journal")
+def test_a_failed_health_check_is_told_and_a_new_deployment_mends_it(
+    call: Any, fresh: Trial
+) -> None:
+    assert gone_through(call)["commit"]["result"]
     path = fresh.work / NODES[0] / "base"
     path.chmod(0o600)
     failed = call("deploy.validate", name="foundation")
     assert failed["retcode"] == 1
     assert failed["failures"] == [f"{NODES[0]}: trial.base: {path} has mode 0600, not 0644."]
-    # and applying the stage cures it
-    assert call("deploy.stage", name="foundation")["counts"] == {NODES[0]: 1, NODES[1]: 0}
+    mended = gone_through(call)
+    assert mended["foundation"]["changes"] == {NODES[0]: ["trial-base-file (file.managed)"]}
+    assert mended["commit"]["result"]
+    assert call("deploy.validate", name="foundation")["result"]
 
 
-def test_a_silent_minion_stops_the_stage_by_name(
-    call: Any, fresh: Trial, minions: Any, monkeypatch: pytest.MonkeyPatch
-):
+def test_another_revision_ends_what_was_left_and_is_deployed(
+    call: Any, fresh: Trial, rollouts: Rollouts
+) -> None:
+    before = rollouts.journal.deployed()[CLUSTER]
+    fresh.switch(f"fail-{NODES[1]}")
+    first = begun(call)["rollout"]
+    assert call("deploy.stage", name="foundation", quiet=True)["result"]
+    file = fresh.model / "classes/service/trial/app.yml"
+    kept = file.read_text()
+    file.write_text(f"# another thought\n{kept}")
+    try:
+        answer = begun(call)
+        assert answer["rollout"] != first
+        assert f"Rollout {first} is ended: The revision to reach was " in answer["comment"]
+        assert rollouts.get(first).state == ABORTED
+        stopped = gone_through(call)
+        assert stopped["control"]["retcode"] == 1
+    finally:
+        file.write_text(kept)
+    assert rollouts.journal.deployed()[CLUSTER] == before
+
+
+def test_a_silent_minion_stops_the_deployment_by_name(
+    call: Any, fresh: Trial, minions: Any, monkeypatch: pytest.MonkeyPatch, rollouts: Rollouts
+) -> None:
     # as long as the suite waits for a busy host, this test need not
     monkeypatch.setattr(preflight, "PING_TIMEOUT", 10)
-    monkeypatch.setattr(stage_run, "ASK_AFTER", 10)
+    monkeypatch.setattr(preflight, "ASK_AFTER", 10)
     monkeypatch.setattr(salt_bus, "PROBES", 1)
+    rollout = begun(call)["rollout"]
     gone = minions[NODES[1]]
     gone.terminate()
     try:
@@ -185,10 +312,11 @@ def test_a_silent_minion_stops_the_stage_by_name(
         assert refused["retcode"] == 2
         assert f"{NODES[1]}: did not answer test.ping within" in refused["comment"]
 
-        failed = call("deploy.stage", name="infrastructure")
+        failed = call("deploy.stage", name="foundation", quiet=True)
         assert failed["retcode"] == 1
-        assert failed["failures"][0].startswith(f"{NODES[1]}: did not answer")
-        assert NODES[0] not in " ".join(failed["failures"])
+        assert f"{NODES[1]}: did not answer" in failed["comment"]
+        assert f"{NODES[0]}: " not in failed["comment"]
+        assert rollouts.get(rollout).state == FAILED
         assert written(fresh) == set()
     finally:
         gone.start()
@@ -197,13 +325,19 @@ def test_a_silent_minion_stops_the_stage_by_name(
 @pytest.mark.parametrize(
     ("kwargs", "sentence"),
     [
-        ({"name": "fundament"}, "there is no stage 'fundament'"),
-        ({"name": "control", "cluster": "nowhere"}, "cluster nowhere has no deployed revision"),
+        ({"name": "fundament", "test": True}, "there is no stage 'fundament'"),
+        ({"name": "control"}, "no deployment of cluster trial is under way"),
+        ({"name": "control", "cluster": "nowhere"}, "no deployment of cluster nowhere"),
+        (
+            {"name": "control", "cluster": "nowhere", "test": True},
+            "no node belongs to cluster nowhere",
+        ),
     ],
 )
-def test_what_is_not_there_is_refused(call: Any, kwargs: dict[str, str], sentence: str):
+def test_what_is_not_there_is_refused(call: Any, kwargs: dict[str, Any], sentence: str) -> None:
     refused = call("deploy.stage", **kwargs)
-    assert refused["retcode"] == 2
+    assert refused["result"] is False
+    assert refused["retcode"] in (1, 2)
     assert sentence in refused["comment"]
 
 
@@ -230,7 +364,7 @@ def test_the_plan_is_shown(run: Any, call: Any):
         assert text in shown
     data = call("deploy.plan", data=True)["plan"]
     assert data["cluster"] == CLUSTER
-    assert [stage["name"] for stage in data["stages"]] == list(STAGES)
+    assert [stage["name"] for stage in data["stages"]] == list(stages.STAGES)
 
 
 def test_a_recovery_says_what_there_is_none_of(run: Any):
@@ -239,7 +373,7 @@ def test_a_recovery_says_what_there_is_none_of(run: Any):
     states = steps(done)
     # the trial cluster has no database; a preview goes on nevertheless
     assert states.pop("galera.recover")["result"] is False
-    assert list(states) == list(STAGES[1:-1])
+    assert list(states) == list(stages.ROLE_STAGES)
     assert all(state["result"] is True for state in states.values())
     done = run("state.orch", "recover")
     assert done.returncode == 1

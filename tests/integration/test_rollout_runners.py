@@ -17,11 +17,14 @@ import pytest
 import salt.loader
 
 from saltern.adapters.journal import Journal
+from saltern.adapters.master import Site
+from saltern.adapters.modelsite import ModelSite
 from saltern.adapters.rollouts import Rollouts
 from saltern.rollout.ports import DONE, RUNNING
 from tests.support import TREE
 
 from .conftest import CLUSTER, NODES, Trial
+from .deployment import gone_through, put_back
 
 CLASS = "classes/service/trial/base.yml"
 
@@ -32,7 +35,9 @@ def journal(trial: Trial) -> Journal:
 
 
 @pytest.fixture
-def deployed(call: Callable[..., Any], fresh: Trial) -> Iterator[Trial]:
+def deployed(
+    call: Callable[..., Any], fresh: Trial, master: Any, journal: Journal
+) -> Iterator[Trial]:
     """The trial cluster, deployed, and put back afterwards."""
     before = fresh.commit("before the rollouts")
     path = fresh.model / CLASS
@@ -45,17 +50,11 @@ def deployed(call: Callable[..., Any], fresh: Trial) -> Iterator[Trial]:
     guard.mkdir(exist_ok=True)
     shutil.copy(TREE / "formulas/saltern/guard.jinja", guard)
     commit = fresh.commit("any greeting will do")
-    for stage in ("preflight", "foundation", "infrastructure", "control"):
-        answer = call("deploy.stage", name=stage, quiet=True, **revision(stage, commit))
-        assert answer["result"] is not False, answer["comment"]
+    answers = gone_through(call, revision=commit)
+    assert answers["commit"]["result"], answers
     yield fresh
     fresh.restore(before)
-    call("model.unpin", nodes=list(NODES))
-    assert call("deploy.preflight", quiet=True)["result"]
-
-
-def revision(stage: str, commit: str) -> dict[str, str]:
-    return {"revision": commit} if stage == "preflight" else {}
+    put_back(journal, ModelSite(Site.of(master.config)), "worktree")
 
 
 def greet(trial: Trial, word: str) -> str:

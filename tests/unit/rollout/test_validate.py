@@ -12,6 +12,9 @@ from saltern.rollout.validate import validate
 from .fakes import FakeBus, FakeNode, content
 
 NODES = ["inf01.x", "inf02.x"]
+CONTRADICTION = (
+    "The answer to port 1 contradicts itself (ok True, verdict fail, code port-closed): shut."
+)
 
 
 def make_stage(**lifecycles: dict[str, object]) -> Stage:
@@ -70,8 +73,7 @@ def test_a_stage_without_checks_asks_nobody() -> None:
                 ],
                 0,
             ),
-            "inf01.x: b.y: The answer to port 1 contradicts itself (ok True, verdict fail, code"
-            + " port-closed): shut.",
+            f"inf01.x: b.y: {CONTRADICTION}",
         ),
     ],
     ids=["unwell", "silent", "missing", "empty", "no answer", "contradiction"],
