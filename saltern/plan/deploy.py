@@ -66,6 +66,7 @@ def deploy(
         tuple(found),
         limits=request.words(),
         resume=request.resume,
+        lease_ttl=request.lease_ttl,
     )
     return replace(plan, locks=locks(plan, roles, roles))
 

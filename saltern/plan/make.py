@@ -95,6 +95,10 @@ class Maker:
         self.gone = sorted(set(current) - set(target))
         self.moves = request.workflow not in ("restart", "reboot")
         self.pace = Pace(request.canary, request.percent)
+        for role in sorted(
+            set(request.accept_outage) - {*self.target.by_name, *self.current.by_name}
+        ):
+            raise PlanError(f"no node carries the role {role}", where="accept_outage")
         if self.moves and not facts.revision:
             raise PlanError("it is not known which revision is wanted", where=request.cluster)
         if not current:
@@ -225,7 +229,7 @@ class Maker:
             )
         told = short(one.node for one in members)
         away = gone_with(members, self.target)
-        return self._stage(phase, phase, f"reboot {told}", (), waves, away)
+        return self._stage(phase, phase, f"reboot {told}", (), waves, away, fleet)
 
     def _scale_out(self) -> Plan:
         named = resolve(self.request.nodes, self.target)
@@ -300,7 +304,7 @@ class Maker:
         """Take nodes out of everything, one after another as far as the limits want it."""
         if not roles:
             return []
-        fleet = Fleet(self.current, self.facts)
+        fleet = Fleet(self.current, self.facts, accepted=self.request.accept_outage)
         steps = Steps(self.request.cluster, "", self.current, self.current, fleet)
         members = [
             Candidate(node, names, names, start=False) for node, names in sorted(roles.items())
@@ -324,7 +328,7 @@ class Maker:
             done += [steps.verified(others) if others else None, self._soak()]
             waves.append(make_steps.wave("leave", number, name, nodes, done, steps.domains(wave)))
         told = f"{short(roles)} leave the cluster"
-        return [self._stage("leave", ROLE_STAGES[0], told, (), waves, members, self.current)]
+        return [self._stage("leave", ROLE_STAGES[0], told, (), waves, members, fleet)]
 
     def _clean(self, members: Sequence[Candidate]) -> Step | None:
         """Stop and clean what ran on nodes; what makes a host a host stays."""
@@ -388,7 +392,7 @@ class Maker:
             if node in self.current.nodes
             for role in set(self.target.of(node)) - set(self.current.of(node))
         }
-        return Fleet(self.target, self.facts, {*outside, *new})
+        return Fleet(self.target, self.facts, {*outside, *new}, self.request.accept_outage)
 
     def _steps(self, fleet: Fleet, *, sync: bool = False) -> Steps:
         revision = self.facts.revision if self.moves else ""
@@ -445,7 +449,7 @@ class Maker:
             replace(one, disturbed=tuple(r for r in one.disturbed if (one.node, r) not in away))
             for one in members
         ]
-        stage = self._stage(level.name, level.phase, title, level.roles, waves, felt)
+        stage = self._stage(level.name, level.phase, title, level.roles, waves, felt, fleet)
         if units is not None:
             named = {
                 one.node: tuple(
@@ -490,9 +494,9 @@ class Maker:
         roles: tuple[str, ...],
         waves: Sequence[Wave],
         members: Sequence[Candidate],
-        declared: Roles | None = None,
+        fleet: Fleet,
     ) -> Stage:
-        declared = declared or self.target
+        declared = fleet.roles
         all_steps = [step for wave in waves for step in wave.steps]
         stage = Stage(
             name,
@@ -500,7 +504,7 @@ class Maker:
             title,
             roles,
             tuple(waves),
-            impact=impact(declared, members),
+            impact=impact(declared, members, fleet.lost),
             reversible=worst_reversible(step.reversible for step in all_steps),
             minutes=minutes(self.history, name),
             expected=self._expected(members),
@@ -576,6 +580,7 @@ class Maker:
             tuple(stages),
             limits=request.words(),
             resume=request.resume,
+            lease_ttl=request.lease_ttl,
         )
         measured = probes(plan, self.target, self.facts) if request.probes else ()
         unknown = sorted(set(request.slo) - {probe.name for probe in measured})
@@ -593,9 +598,15 @@ class Maker:
         return bool(last) and (moved or bool(self.facts.pins))
 
 
-def impact(roles: Roles, members: Iterable[Candidate]) -> Impact:
-    """Say what users may notice of a stage: the worst of what it disturbs, with its reason."""
-    found: dict[str, Impact] = {}
+def impact(roles: Roles, members: Iterable[Candidate], lost: Collection[str] = ()) -> Impact:
+    """Say what users may notice of a stage: the worst of what it disturbs, with its reason.
+
+    :param lost: roles that lose their majority, as was accepted
+    """
+    found: dict[str, Impact] = {
+        role: Impact("down", "none", f"{role} loses its majority meanwhile, as was accepted")
+        for role in sorted(lost)
+    }
     for one in members:
         for role in one.disturbed:
             if role not in found:

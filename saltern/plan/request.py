@@ -9,12 +9,16 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from saltern.errors import PlanError
-from saltern.plan.types import ROLL_BACK, STOP, WORKFLOWS
+from saltern.plan.types import LEASE_TTL, ROLL_BACK, STOP, WORKFLOWS
 
 #: workflows that do something to nodes that people name, and to no others
 NAMED = ("scale-out", "scale-in", "replace")
 #: workflows that leave the revision of every node as it is
 STAY = ("restart", "reboot")
+#: seconds that a lease holds at least: nothing is drained and given back in less
+LEAST_TTL = 60
+#: seconds of what a time may end with
+_UNITS = {"s": 1, "m": 60, "h": 3600}
 #: what may be asked of a node or rack that does not fit a name
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _ROLE = re.compile(r"[a-z0-9_]+\.[a-z0-9_]+")
@@ -44,6 +48,8 @@ class Request:
     :param predict: have the nodes foresee their changes
     :param allow_absent: leave out nodes that do not answer instead of refusing
     :param resume: the master goes on by itself after a restart
+    :param lease_ttl: seconds after which anybody may give back what the rollout took out of service
+    :param accept_outage: roles whose majority may be lost meanwhile, so that they are down
     :raises PlanError: a value is not one
     """
 
@@ -64,13 +70,16 @@ class Request:
     predict: bool = False
     allow_absent: bool = False
     resume: bool = True
+    lease_ttl: float = LEASE_TTL
+    accept_outage: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         allowed = [name for name in WORKFLOWS if name != "rollback"]
         _must(self.workflow in allowed, "workflow", self.workflow, f"one of {', '.join(allowed)}")
         _must(bool(self.cluster), "cluster", self.cluster, "the name of a cluster")
-        for name in self.roles:
-            _must(_matches(_ROLE, name), "roles", name, "service.role")
+        for key in ("roles", "accept_outage"):
+            for name in getattr(self, key):
+                _must(_matches(_ROLE, name), key, name, "service.role")
         for key in ("nodes", "domains"):
             for name in getattr(self, key):
                 _must(_matches(_NAME, name), key, name, "a name")
@@ -82,6 +91,9 @@ class Request:
         _must(_number(self.rate), "rate", self.rate, "nodes per hour, 0 or more")
         _must(_number(self.soak), "soak", self.soak, "seconds, 0 or more")
         _must(_whole(self.budget), "budget", self.budget, "0 or more")
+        fine = _number(self.lease_ttl) and self.lease_ttl >= LEAST_TTL
+        told = f"a time of {LEAST_TTL} s or more: 5400, 90m, 4h"
+        _must(fine, "lease_ttl", self.lease_ttl, told)
         modes = (STOP, ROLL_BACK)
         _must(self.on_failure in modes, "on_failure", self.on_failure, " or ".join(modes))
         for probe, share in self.slo.items():
@@ -97,6 +109,18 @@ class Request:
                 f"a deploy works on the whole cluster, so {limits[0]} cannot be given",
                 where=limits[0],
                 cure="Use change or restart for a part of it",
+            )
+        if self.workflow == "deploy" and self.accept_outage:
+            raise PlanError(
+                "a deploy takes nobody out of service, so no outage can be accepted",
+                where="accept_outage",
+                cure="Drop it",
+            )
+        if self.workflow == "scale-out" and self.on_failure == ROLL_BACK:
+            raise PlanError(
+                "nodes that are added cannot be rolled back to a revision that does not know them",
+                where="on_failure",
+                cure="Drop it; new nodes leave by a scale-in",
             )
         if self.workflow in NAMED:
             wrong = [key for key in limits if key != "nodes"]
@@ -157,7 +181,7 @@ def _default(item: Any) -> Any:
 
 
 def _read(key: str, value: Any) -> Any:
-    if key in ("roles", "nodes", "domains"):
+    if key in ("roles", "nodes", "domains", "accept_outage"):
         return tuple(sorted({str(name).strip() for name in _listed(value)} - {""}))
     if key == "percent":
         return tuple(
@@ -165,6 +189,10 @@ def _read(key: str, value: Any) -> Any:
         )
     if key in ("count", "canary", "budget"):
         return int(_numeric(key, value, whole=True))
+    if key == "lease_ttl":
+        text = str(value).strip().lower()
+        unit = _UNITS.get(text[-1:], 0)
+        return _numeric(key, text[:-1]) * unit if unit else _numeric(key, value)
     if key in ("rate", "soak"):
         return _numeric(key, value)
     if key == "slo":

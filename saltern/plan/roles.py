@@ -32,11 +32,13 @@ class Limit:
 
     :param amount: a number of nodes, or a share in percent
     :param domain: key of the node's ``host`` that names its failure domain; empty: the cluster
+    :param domains: in how many of them nodes may be out of service at the same time
     """
 
     amount: int = 1
     percent: bool = False
     domain: str = ""
+    domains: int = 1
 
     def of(self, members: int) -> int:
         """Return how many of so many members that is; a share is one node at least."""
@@ -276,7 +278,13 @@ class Roles:
                 f"{value!r} is neither a number of nodes nor a share in percent",
                 where=f"{node}: lifecycle:{role}:max_unavailable",
             )
-        return Limit(int(number), text.endswith("%"), domain)
+        several = data.get("domains", 1)
+        if isinstance(several, bool) or not isinstance(several, int) or several < 1:
+            raise PlanError(
+                f"{several!r} is not a number of failure domains, 1 or more",
+                where=f"{node}: lifecycle:{role}:domains",
+            )
+        return Limit(int(number), text.endswith("%"), domain, several)
 
 
 def worst(values: Iterable[str], order: Sequence[str]) -> str:

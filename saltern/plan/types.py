@@ -52,6 +52,9 @@ CANARY = "canary"
 ALWAYS, UNTIL_WRITE, NEVER = "always", "until_write", "never"
 REVERSIBLE = (ALWAYS, UNTIL_WRITE, NEVER)
 
+#: Seconds after which anybody may give back what a rollout took out of service.
+LEASE_TTL = 4 * 3600.0
+
 #: What happens when more nodes fail than a stage's budget allows.
 STOP, ROLL_BACK = "stop", "rollback"
 
@@ -261,6 +264,7 @@ class Plan:
     :param limits: the request in words, as given: ``{"nodes": […], "canary": 1}``
     :param undoes: of ``rollback``: the rollout that it undoes
     :param resume: whether the master goes on with it by itself after a restart
+    :param lease_ttl: seconds after which anybody may give back what it took out of service
     """
 
     workflow: str
@@ -272,6 +276,7 @@ class Plan:
     limits: Mapping[str, Any] = field(default_factory=dict)
     undoes: str = ""
     resume: bool = True
+    lease_ttl: float = LEASE_TTL
 
     @property
     def nodes(self) -> tuple[str, ...]:

@@ -3,8 +3,9 @@
 A wave is bounded by two things that every node counts against:
 
 - ``max_unavailable`` of every role that a wave disturbs. It holds over all members that declare the
-  same limit and, where the limit names a failure domain, in that domain too; a wave then takes
-  nodes of one domain only, as a second domain may hold what the first one lacks.
+  same limit and, where the limit names a failure domain, in each domain too; a wave then takes
+  nodes of one domain only, as a second domain may hold what the first one lacks, or of as many as
+  ``domains`` says.
 - ``quorum: majority`` of every role that lives on a node, whether the wave touches it or not.
 
 Members that are down or absent count as taken away already. A node whose role is down takes nothing
@@ -71,12 +72,20 @@ class Fleet:
     :param facts: who is absent, and what is down
     :param outside: (role, node) of members that never ran the role: they are part of no quorum
         until :meth:`proved`
+    :param accepted: roles whose majority need not be kept
+    :ivar lost: of those, the ones that lose it in the stage that was split last
     """
 
     def __init__(
-        self, roles: Roles, facts: Facts, outside: Collection[tuple[str, str]] = ()
+        self,
+        roles: Roles,
+        facts: Facts,
+        outside: Collection[tuple[str, str]] = (),
+        accepted: Collection[str] = (),
     ) -> None:
         self.roles = roles
+        self.accepted = frozenset(accepted)
+        self.lost: set[str] = set()
         self.outside = set(outside)
         answered = set(facts.present) - set(facts.absent)
         self.absent = frozenset(node for node in roles.nodes if node not in answered)
@@ -137,9 +146,19 @@ class Fleet:
                 if limit.domain:
                     domain = self.roles.domain(node, limit.domain)
                     found.append(("domain", role, limit, domain))
-            if self.roles.by_name[role].quorum == "majority":
+            if self.roles.by_name[role].quorum == "majority" and role not in self.accepted:
                 found.append(("quorum", role, None, ""))
         return found
+
+    def note_lost(self, wave: Iterable[Candidate]) -> None:
+        """Note which of the accepted roles have no majority while a wave is worked on."""
+        away = {node for one in wave for node in (one.node, *one.carried)}
+        for role in self.accepted & {*self.roles.by_name}:
+            members = self.members(("quorum", role, None, ""))
+            if self.roles.by_name[role].quorum != "majority" or not members & away:
+                continue
+            if len(members & (away | self.down[role])) > (len(members) - 1) // 2:
+                self.lost.add(role)
 
     def room(self, key: Key) -> int:
         """Return how many members a wave may take away, those that are down counted already."""
@@ -196,7 +215,8 @@ class Fleet:
         if limit is None:
             sentence = f"{role} would lose its majority: it has {_nodes(len(members))}"
             told = f", and {are}" if down else ", and each of them is needed"
-            cure = mend if down else "Give the role an odd number of nodes, 3 at least"
+            more = "Give the role an odd number of nodes, 3 at least, or accept that it is down"
+            cure = mend if down else f"{more} meanwhile: accept_outage={role}"
             return PlanError(f"{node} cannot be taken: {sentence}{told}", where=role, cure=cure)
         where = f" of {limit.domain} {domain or '(none)'}" if kind == "domain" else ""
         allowed = limit.of(len(members))
@@ -233,12 +253,14 @@ def split(
     for one in sorted(candidates, key=lambda c: (not spare[c.node], c.node)):
         queues.setdefault((spare[one.node], fleet.keys(one)), deque()).append(one)
     order = [(keys, queue) for (_, keys), queue in queues.items()]
+    fleet.lost = set()
     started: set[str] = set()
     waves: list[tuple[str, tuple[Candidate, ...]]] = []
     reached = 0
     for name, upto in pace.marks(len(candidates)):
         while reached < upto:
             wave = _pick(order, fleet, upto - reached, started, candidates)
+            fleet.note_lost(wave)
             for one in wave:
                 started.update(one.touched)
                 if after is not None:
@@ -264,23 +286,20 @@ def _pick(
 ) -> list[Candidate]:
     """Take what fits together off the queues: nodes of one queue count alike."""
     taken: dict[Key, int] = {}
-    domains: dict[tuple[str, Limit | None], str] = {}
+    domains: dict[tuple[str, Limit | None], set[str]] = {}
     wave: list[Candidate] = []
     for keys, queue in order:
         bounds = Counter(k for k in keys if not (k[0] == "first_then_rest" and k[1] in started))
         while (
             queue
             and len(wave) < most
-            and all(
-                taken.get(key, 0) + count <= fleet.room(key)
-                and (key[0] != "domain" or domains.get(key[1:3], key[3]) == key[3])
-                for key, count in bounds.items()
-            )
+            and all(taken.get(key, 0) + count <= fleet.room(key) for key, count in bounds.items())
+            and _near(bounds, domains)
         ):
             for key, count in bounds.items():
                 taken[key] = taken.get(key, 0) + count
                 if key[0] == "domain":
-                    domains[key[1:3]] = key[3]
+                    domains.setdefault(key[1:3], set()).add(key[3])
             wave.append(queue.popleft())
     if not wave:
         keys, queue = order[0]
@@ -292,6 +311,23 @@ def _pick(
         worked_on = [one.node for one in candidates if blocking[1] in one.touched]
         raise fleet.why_not(queue[0].node, blocking, counts[blocking], worked_on)
     return wave
+
+
+def _near(bounds: Iterable[Key], taken: Mapping[tuple[str, Limit | None], set[str]]) -> bool:
+    """Whether a node may join a wave as far as failure domains are concerned.
+
+    One that spans more of them than may be taken, with the nodes that it carries, goes alone.
+
+    :param taken: role and limit to the domains in which the wave takes nodes already
+    """
+    mine: dict[tuple[str, Limit | None], set[str]] = {}
+    for kind, role, limit, domain in bounds:
+        if kind == "domain":
+            mine.setdefault((role, limit), set()).add(domain)
+    return all(
+        not taken.get(key) or key[1] is None or len(found | taken[key]) <= key[1].domains
+        for key, found in mine.items()
+    )
 
 
 def gone_with(candidates: Iterable[Candidate], roles: Roles) -> list[Candidate]:

@@ -158,12 +158,12 @@ def _drain(work: Work) -> Done:
     if work.closing:
         # what was never published took nothing out of service
         unsent = [part for part in asked if not run.bus.known(part.jid)]
-        for lease in leases_of(run.id, step, record, unsent, work.dropped):
+        for lease in leases_of(run, step, record, unsent, work.dropped):
             if lease.id in run.leases:
                 run.returned(lease)
     else:
         held = {same_lease(lease) for lease in run.leases.values()}
-        for lease in leases_of(run.id, step, record, asked, work.dropped):
+        for lease in leases_of(run, step, record, asked, work.dropped):
             if same_lease(lease) not in held:
                 held.add(same_lease(lease))
                 run.take(lease)

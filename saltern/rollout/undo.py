@@ -17,17 +17,16 @@ from saltern.rollout.progress import Progress
 from saltern.rollout.recovery import Part, ask, good, same, sentence_of
 from saltern.rollout.show import short
 
-#: Seconds after which anybody may give back a lease whose rollout does not.
-LEASE_SECONDS = 4 * 3600.0
 #: So many times a node is told to undo what it did, when it keeps silent but is there.
 TRIES = 2
 
 
 def leases_of(
-    rollout: str, step: Step, record: StepRecord, asked: Iterable[Part], dropped: Collection[str]
+    run: Progress, step: Step, record: StepRecord, asked: Iterable[Part], dropped: Collection[str]
 ) -> Iterator[Lease]:
     """Return the leases that jobs of a drain take, one for each call and drained node.
 
+    :param run: of the rollout; its plan says how long a lease holds
     :param step: calls and what undoes each of them, in the same order
     :param record: intent of the attempt
     :param asked: its jobs
@@ -38,14 +37,14 @@ def leases_of(
         for node in call.serves or part.nodes:
             if node not in dropped:
                 yield Lease(
-                    id=f"{rollout}:{step.id}:{record.attempt}.{part.index}:{node}",
-                    owner=rollout,
+                    id=f"{run.id}:{step.id}:{record.attempt}.{part.index}:{node}",
+                    owner=run.id,
                     step=step.id,
                     node=node,
                     what=call.what or _what(call, node),
                     undo=(undo if call.serves else replace(undo, nodes=(node,)),),
                     taken=record.begun,
-                    expires=record.begun + LEASE_SECONDS,
+                    expires=record.begun + run.plan.lease_ttl,
                 )
 
 

@@ -52,6 +52,7 @@ def lifecycles(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
             "quorum": draw(st.sampled_from(["none", "majority"])),
             "max_unavailable": draw(limit),
             "domain": draw(st.sampled_from(["", "rack"])),
+            "domains": draw(st.sampled_from([1, 1, 2])),
         }
         if draw(st.booleans()):
             found[role] |= {"drain": "m.drain", "release": "m.release"}
@@ -131,10 +132,12 @@ class World:
                 continue
             assert len(away) <= self.allowed(declared, len(members)), f"{role}: max_unavailable"
             if declared["domain"]:
-                (rack,) = {self.rack(node) for node in added}
-                there = [node for node in members if self.rack(node) == rack]
-                gone = [node for node in away if self.rack(node) == rack]
-                assert len(gone) <= self.allowed(declared, len(there)), f"{role}: domain"
+                racks = {self.rack(node) for node in added}
+                assert len(racks) <= declared["domains"], f"{role}: domains"
+                for rack in racks:
+                    there = [node for node in members if self.rack(node) == rack]
+                    gone = [node for node in away if self.rack(node) == rack]
+                    assert len(gone) <= self.allowed(declared, len(there)), f"{role}: domain"
             if declared["start"] == "serial":
                 assert len(mine) == 1, f"{role}: serial"
 

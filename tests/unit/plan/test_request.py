@@ -23,12 +23,20 @@ def test_a_request_from_a_command_line():
             "probes": None,
             "predict": "True",
             "allow_absent": False,
+            "lease_ttl": "90m",
+            "accept_outage": "galera.server",
         },
     )
+    assert (request.lease_ttl, request.accept_outage) == (5400.0, ("galera.server",))
     assert (request.nodes, request.roles) == (("ctl01", "ctl02"), ("keystone.server",))
     assert (request.percent, request.count, request.budget, request.rate) == ((25, 50), 2, 1, 20.0)
     assert request.slo == {"keystone": 0.01, "token": 0.0}
     assert (request.probes, request.predict, request.allow_absent) == (True, True, False)
+
+
+@pytest.mark.parametrize(("told", "seconds"), [(7200, 7200), ("90", 90), ("60s", 60), ("2h", 7200)])
+def test_a_time_is_seconds_or_has_a_unit(told, seconds):
+    assert Request.read("change", "c", {"lease_ttl": told}).lease_ttl == seconds
 
 
 def test_only_what_was_asked_beside_the_defaults_is_told():
@@ -42,7 +50,7 @@ def test_only_what_was_asked_beside_the_defaults_is_told():
     [
         ("explode", {}, "workflow: 'explode' is not one of deploy, change"),
         ("rollback", {}, "workflow: 'rollback' is not one of"),
-        ("change", {"speed": 1}, "'speed' is no option of a plan. The options are allow_absent"),
+        ("change", {"speed": 1}, "'speed' is no option of a plan. The options are accept_outage"),
         ("change", {"count": 0}, "count: 0 is not 1 or more"),
         ("change", {"count": "many"}, "count: 'many' is not a whole number"),
         ("change", {"count": 1.5}, "count: 1.5 is not a whole number"),
@@ -59,6 +67,16 @@ def test_only_what_was_asked_beside_the_defaults_is_told():
         ("change", {"slo": "keystone=2"}, "slo:keystone: 2.0 is not a share from 0 to 1"),
         ("change", {"slo": "a=0", "probes": "no"}, "probes: slo needs probes"),
         ("change", {"predict": "perhaps"}, "predict: 'perhaps' is not true or false"),
+        ("change", {"lease_ttl": "90 min"}, "lease_ttl: '90 min' is not a number"),
+        ("change", {"lease_ttl": "30"}, "lease_ttl: 30.0 is not a time of 60 s or more: 5400, 90m"),
+        ("change", {"lease_ttl": "nan"}, "lease_ttl: 'nan' is not a number"),
+        ("change", {"accept_outage": "galera"}, "accept_outage: 'galera' is not service.role"),
+        ("deploy", {"accept_outage": "a.b"}, "accept_outage: a deploy takes nobody out of service"),
+        (
+            "scale-out",
+            {"nodes": "n1", "on_failure": "rollback"},
+            "on_failure: nodes that are added cannot be rolled back",
+        ),
         ("deploy", {"nodes": "n1"}, "nodes: a deploy works on the whole cluster"),
         ("replace", {}, "nodes: replace works on nodes that are named.*Give nodes="),
         ("scale-out", {"nodes": "n1", "count": 1}, "count: scale-out works on nodes"),

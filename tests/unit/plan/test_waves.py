@@ -197,7 +197,52 @@ def test_a_member_that_is_absent_is_not_offered_to_be_worked_on():
 
 def test_two_members_have_no_majority_to_spare():
     nodes = small({"a.x": ["n1", "n2"]}, {"a.x": {"quorum": "majority"}})
-    with pytest.raises(PlanError, match="Give the role an odd number of nodes"):
+    with pytest.raises(PlanError, match=r"odd number of nodes.*or accept .* accept_outage=a\.x"):
+        waves(nodes, "a.x")
+
+
+def test_an_outage_that_is_accepted_is_told_as_one():
+    nodes = small({"a.x": ["n1", "n2"]}, {"a.x": {"quorum": "majority"}})
+    request = Request("change", "c", accept_outage=("a.x",))
+    plan = make(request, nodes, nodes, facts(nodes), touched(nodes, "a.x"))
+    stage = plan.stages[0]
+    assert [wave.nodes for wave in stage.waves] == [("n1",), ("n2",)]
+    assert stage.impact.control == "down"
+    assert stage.impact.why == "a.x loses its majority meanwhile, as was accepted"
+    assert plan.limits["accept_outage"] == ["a.x"]
+    # where the majority can be kept nothing is lost, and other limits hold as ever
+    five = small({"a.x": FIVE}, {"a.x": {"quorum": "majority", "max_unavailable": 1}})
+    plan = make(request, five, five, facts(five), touched(five, "a.x"))
+    assert [len(wave.nodes) for wave in plan.stages[0].waves] == [1] * 5
+    assert plan.stages[0].impact.control == "degraded"
+    # another role of the node keeps its own
+    both = {"a.x": {"quorum": "majority"}, "b.y": {"quorum": "majority"}}
+    nodes = small({"a.x": ["n1", "n2"], "b.y": ["n1", "n2"]}, both)
+    with pytest.raises(PlanError, match=r"b\.y would lose its majority"):
+        make(request, nodes, nodes, facts(nodes), touched(nodes, "a.x"))
+    with pytest.raises(PlanError, match=r"accept_outage: no node carries the role z\.z"):
+        waves(nodes, "a.x", accept_outage=("z.z",))
+
+
+RACKED = {f"n{number:02}": {"rack": f"r{number % 4}"} for number in range(1, 41)}
+
+
+@pytest.mark.parametrize(("several", "most", "racks"), [(1, 2, 1), (2, 4, 2), (9, 8, 4)])
+def test_as_many_failure_domains_at_once_as_the_role_says(several, most, racks):
+    told = {"max_unavailable": "20%", "domain": "rack", "domains": several}
+    nodes = small({"a.x": sorted(RACKED)}, {"a.x": told}, RACKED)
+    found = waves(nodes, "a.x", canary=0, percent=())[0]
+    assert max(len(wave) for wave in found) == most
+    for wave in found:
+        names = [RACKED[node]["rack"] for node in wave]
+        assert len({*names}) <= racks
+        # a share of each rack, and of all of them
+        assert all(names.count(name) <= 2 for name in names)
+
+
+def test_a_number_of_failure_domains_that_is_none_is_refused():
+    nodes = small({"a.x": ["n1"]}, {"a.x": {"domain": "rack", "domains": 0}})
+    with pytest.raises(PlanError, match=r"n1: lifecycle:a\.x:domains: 0 is not a number of"):
         waves(nodes, "a.x")
 
 

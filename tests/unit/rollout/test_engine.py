@@ -477,6 +477,15 @@ def test_lease_is_noted_before_the_drain_and_returned_after_the_undoing() -> Non
     assert bench.journal.held() == []
 
 
+def test_plan_says_how_long_its_leases_hold() -> None:
+    for ttl in (None, 600.0):
+        plan = wave_by_wave() if ttl is None else replace(wave_by_wave(), lease_ttl=ttl)
+        bench = Bench(plan)
+        bench.run()
+        spans = {lease.expires - lease.taken for lease in bench.journal.load(bench.rollout).leases}
+        assert spans == {ttl or 4 * 3600.0}
+
+
 def test_lease_that_was_read_back_is_not_taken_a_second_time() -> None:
     """The order of keys is another one in a journal, and lists take the place of tuples."""
     calls = (PlannedCall(NODES[:1], "node.disable", (), {"b": ("x",), "a": {"d": 1, "c": 2}}),)
