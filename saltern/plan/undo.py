@@ -70,9 +70,10 @@ def undo(
         )
     if plan.workflow == "scale-out":
         raise PlanError(
-            "nodes that were added are not known to the revision before",
+            f"{short(_added(plan))} came with it, and the revision before does not know them",
             where=rollout,
-            cure="Take them out of the model again and plan a scale-in of them",
+            cure="Take them out of the model, commit, and run `salt-run rollout.plan scale-in"
+            f" nodes={','.join(_added(plan))}`",
         )
     waves = _done(plan, records, only)
     lost = [step for _, wave in waves for step in wave.steps if _lost(step, records)]
@@ -120,6 +121,11 @@ def losses(plan: Plan, records: Records, only: str = "") -> list[str]:
             else:
                 found.append(f"{step.title}: what was written since may not be readable before it.")
     return found
+
+
+def _added(plan: Plan) -> list[str]:
+    """The nodes that a scale-out was asked for."""
+    return sorted(map(str, plan.limits.get("nodes") or plan.nodes))
 
 
 def _lost(step: Step, records: Records) -> bool:

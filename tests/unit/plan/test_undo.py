@@ -300,5 +300,9 @@ def test_nodes_that_were_added_are_taken_out_by_a_plan_of_its_own():
     target = small({"a.x": ["n1", "n2"]})
     current = {"n1": target["n1"]}
     plan = make(Request("scale-out", "c", nodes=("n2",)), target, current, facts(target))
-    with pytest.raises(PlanError, match="plan a scale-in of them"):
-        undo(plan, records(plan))
+    with pytest.raises(PlanError) as caught:
+        undo(plan, records(plan), rollout="r1")
+    assert str(caught.value) == (
+        "r1: n2 came with it, and the revision before does not know them. Take them out of the"
+        " model, commit, and run `salt-run rollout.plan scale-in nodes=n2`."
+    )
