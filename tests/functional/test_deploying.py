@@ -142,6 +142,16 @@ def test_what_failed_is_done_once_more_when_the_deployment_is_run_again(master: 
     assert applied == {DB: 1, WEBS[0]: 1, WEBS[1]: 2, WEBS[2]: 1}
 
 
+def test_a_paused_deployment_is_gone_on_with_when_it_is_run_again(master: Master) -> None:
+    first = begin(master)["rollout"]
+    master.rolling().pause(first)
+    (stopped,) = stages(master, ["infrastructure"]).values()
+    assert (stopped["state"], stopped["retcode"]) == ("paused", 3)
+    assert begin(master)["rollout"] == first
+    stages(master)
+    assert rollouts(master).get(first).state == DONE
+
+
 def test_a_stage_is_applied_again_before_a_check_that_failed_is_asked_again(
     master: Master,
 ) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import Any
 
 import pytest
 
-from tests.support.cluster import Cluster
+from tests.support.cluster import Cluster, eventually
 
 GIB = 1024**3
 
@@ -45,6 +46,38 @@ def test_a_second_deployment_changes_nothing(cluster: Cluster) -> None:
     states = cluster.orchestrate("deploy")
     assert not {key for key, state in states.items() if state["result"] is not True}
     assert not changes(states)
+
+
+PID = "/run/interrupted-deploy.pid"
+
+
+def test_an_interrupted_deployment_is_gone_on_with(cluster: Cluster) -> None:
+    """The runner is killed while the control plane is applied; the same command ends it."""
+    script = f"echo $$ > {PID}; exec salt-run --out=json state.orch deploy"
+    command = cluster.provider.command(cluster.master, ["sh", "-c", script])
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet) as runner:
+
+        def in_control() -> bool:
+            assert runner.poll() is None, "the deployment ended"
+            _, told, _ = cluster.salt_run("rollout.status", "data=True")
+            stages = told["stages"] if told["workflow"] == "deploy" else ()
+            return any(s["phase"] == "control" and s["state"] == "running" for s in stages)
+
+        assert eventually(in_control, 240)
+        cluster.run(cluster.master, "sh", "-c", f"kill -9 $(cat {PID}) && rm {PID}")
+        runner.wait()
+    _, before, _ = cluster.salt_run("rollout.status", "data=True")
+    assert before["state"] == "running"
+    states = cluster.orchestrate("deploy")
+    assert not {key for key, state in states.items() if state["result"] is not True}
+    assert not changes(states)
+    comments = {state["name"]: state["comment"] for state in states.values()}
+    assert f"Rollout {before['rollout']} of plan " in comments["deploy"]
+    assert comments["infrastructure"].endswith("That was before.")
+    _, after, _ = cluster.salt_run("rollout.status", before["rollout"], "data=True")
+    assert after["state"] == "done"
+    assert after["steps"]["done"] == after["steps"]["all"]
 
 
 def test_no_minion_finds_anything_to_do(cluster: Cluster) -> None:

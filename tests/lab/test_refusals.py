@@ -41,12 +41,6 @@ def refused(cluster: Cluster, *words: str) -> None:
     assert jobs(cluster) == before
 
 
-def moved(cluster: Cluster) -> None:
-    """The deployed revision is the tree as it lies there; stages work from that one."""
-    code, _, printed = cluster.salt_run("deploy.preflight")
-    assert code == 0, printed[-3000:]
-
-
 def test_an_unknown_reference_names_file_chain_node_and_key(cluster: Cluster) -> None:
     with appended(cluster, CTL02, "  glance:\n    server:\n      region: ${_param:nowhere}\n"):
         refused(cluster, "ctl02.demo-core.test.yml", "glance:server:region", "_param:nowhere")
@@ -81,29 +75,30 @@ def test_a_full_disk_stops_the_deployment_with_host_and_reason(cluster: Cluster)
     assert "/tmp has" in printed
 
 
-def test_a_missing_package_stops_the_stage_with_host_and_reason(cluster: Cluster) -> None:
+def test_a_missing_package_stops_the_deployment_with_host_and_reason(cluster: Cluster) -> None:
     before = cluster.run("ctl02", "dpkg-query", "-W", "nginx").stdout
-    try:
-        with appended(cluster, CTL02, "  nginx:\n    server:\n      package: nginx-nowhere\n"):
-            moved(cluster)
-            code, _, printed = cluster.salt_run("deploy.stage", "foundation")
-    finally:
-        moved(cluster)
+    with appended(cluster, CTL02, "  nginx:\n    server:\n      package: nginx-nowhere\n"):
+        code, _, printed = cluster.salt_run("state.orch", "deploy")
+    # once the model is mended, the same command ends what was begun with the other one
+    states = cluster.orchestrate("deploy")
     assert code == 1
     assert "ctl02.demo-core.test" in printed
     assert "nginx-nowhere" in printed
     # the other hosts are not blamed
-    assert "ctl01.demo-core.test: nginx" not in printed
+    assert "ctl01.demo-core.test: " not in printed
     assert cluster.run("ctl02", "dpkg-query", "-W", "nginx").stdout == before
+    (begun,) = [state for key, state in states.items() if "deploy-begin" in key]
+    assert "is ended: The revision to reach was worktree-" in begun["comment"]
 
 
-def test_a_stage_works_from_the_deployed_revision(cluster: Cluster) -> None:
-    """What is edited waits for a preflight; until then nobody is served a part of it."""
+def test_a_preview_shows_what_is_edited_and_serves_it_to_nobody(cluster: Cluster) -> None:
+    node = "ctl02.demo-core.test"
     with appended(cluster, CTL02, "  nginx:\n    server:\n      package: nginx-nowhere\n"):
-        code, data, printed = cluster.salt_run("deploy.stage", "foundation", "test=True")
-        assert code == 0, printed[-3000:]
-        assert "nginx-nowhere" not in printed
-        code, data, printed = cluster.salt_run("model.status", "node=ctl02.demo-core.test")
+        _, data, printed = cluster.salt_run("deploy.stage", "foundation", "test=True")
+        assert "nginx-nowhere" in printed or "nginx" in str(data["changes"]), printed[-3000:]
+        assert set(data["changes"]) <= {node}
+        assert not [text for text in data["failures"] if not text.startswith(node)]
+        code, data, printed = cluster.salt_run("model.status", f"node={node}")
     assert code == 0, printed
     assert data["revision"].startswith("worktree-")
     assert data["compiled"]
