@@ -28,22 +28,10 @@ from saltern.lab.cluster import FRAGMENT
 from saltern.model import serve
 from tests.model.trees import write_tree
 from tests.support import TREE
+from tests.support.checkout import git
 from tests.unit.model.conftest import files
 
 WEB, DB = "web01.c1.test", "db01.c1.test"
-
-
-def git(top: Path, *arguments: str) -> str:
-    """Run git with an identity and without this machine's settings."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    for role in ("AUTHOR", "COMMITTER"):
-        environment |= {f"GIT_{role}_NAME": "tests", f"GIT_{role}_EMAIL": "tests@example.org"}
-    environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
-    done = subprocess.run(
-        ["git", "-C", str(top), *arguments], env=environment, capture_output=True, text=True,
-        check=True,
-    )  # fmt: skip
-    return done.stdout.strip()
 
 
 class Trial:

@@ -7,10 +7,8 @@ its formulas, runner functions and one execution module that only the file serve
 from __future__ import annotations
 
 import copy
-import os
 import shutil
 import socket
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +23,7 @@ from saltern.adapters.gpg import Gpg
 from saltern.adapters.master import Site
 from saltern.model import Inventory, secrets
 from tests.support import TREE
+from tests.support.checkout import git
 
 SITE = Path(__file__).with_name("site")
 CLUSTER = "trial"
@@ -122,19 +121,6 @@ class Trial:
         path = self.work / name
         path.touch()
         return path
-
-
-def git(top: Path, *arguments: str) -> str:
-    """Run git in a directory of the tests, with nobody's settings."""
-    environment = {key: text for key, text in os.environ.items() if not key.startswith("GIT_")}
-    for role in ("AUTHOR", "COMMITTER"):
-        environment |= {f"GIT_{role}_NAME": "tests", f"GIT_{role}_EMAIL": "tests@example.org"}
-    environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
-    done = subprocess.run(
-        ["git", "-C", str(top), *arguments],
-        env=environment, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return done.stdout.strip()
 
 
 @pytest.fixture(scope="session")

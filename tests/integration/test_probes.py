@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.server
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from saltern.adapters.salt_bus import SaltBus
 from saltern.plan.types import Probe
 from saltern.rollout.ports import Call, Job
 from saltern.rollout.probes import ProbeWatch
+from tests.support.web import served
 
 from .conftest import NODES
 
@@ -57,14 +57,8 @@ class Clock:
 
 @pytest.fixture
 def service() -> Iterator[Any]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answering)
-    server.status = 200  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(Answering, status=200) as server:
+        yield server
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +16,7 @@ from saltern.adapters.rollouts import Rollouts
 from saltern.rollout.ports import Call, Job, Return
 from saltern.rollout.returns import judge
 from tests.model.trees import write_tree
+from tests.support.checkout import git
 from tests.support.fakes import FakeBus, FakeClock, FakeEvents
 
 CLUSTER = "shop"
@@ -108,19 +107,6 @@ def model_files() -> dict[str, Any]:
         "formulas/web/schemas/server.yaml": _SCHEMA,
         "formulas/db/schemas/server.yaml": _SCHEMA,
     }
-
-
-def git(top: Path, *arguments: str) -> str:
-    """Run git with an identity and without this machine's settings."""
-    environment = {name: text for name, text in os.environ.items() if not name.startswith("GIT_")}
-    for role in ("AUTHOR", "COMMITTER"):
-        environment |= {f"GIT_{role}_NAME": "tests", f"GIT_{role}_EMAIL": "tests@example.org"}
-    environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
-    done = subprocess.run(
-        ["git", "-C", str(top), *arguments],
-        env=environment, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return done.stdout.strip()
 
 
 @dataclass

@@ -8,7 +8,6 @@ import os
 import pwd
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +20,7 @@ from salt.exceptions import SaltInvocationError
 
 from saltern.modules import health, health_host
 from saltern.rollout import gates
+from tests.support.web import served
 
 
 @pytest.fixture(autouse=True)
@@ -95,13 +95,8 @@ class Pages(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def web() -> Iterator[http.server.HTTPServer]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(Pages) as server:
+        yield server
 
 
 def issue(name: str, key, issuer: str, signer, *, ca: bool) -> x509.Certificate:

@@ -17,6 +17,7 @@ import yaml
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 from saltern.modules import probe, probe_process
+from tests.support.web import served
 
 PASSWORD = "correct horse battery"
 
@@ -85,14 +86,8 @@ class Service(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def service() -> Iterator[http.server.HTTPServer]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Service)
-    server.asked = threading.Semaphore(0)  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(Service, asked=threading.Semaphore(0)) as server:
+        yield server
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ THREE = ["n1", "n2", "n3"]
 NEVER = {"a.x": {"reversible": {"install": "until_write", "finalize": "never"}}}
 
 
-def plan_of(workflow, target, /, current=None, now=None, told=None, **options):
+def plan_of(workflow, target, /, current=None, now=None, told=None, *, cluster="c", **options):
     current = target if current is None else current
-    request = Request.read(workflow, "c", options)
+    request = Request.read(workflow, cluster, options)
     return make(request, target, current, now or facts(current), told or {}, KNOWN)
 
 
@@ -63,14 +63,7 @@ def test_an_old_pin_of_a_node_that_nothing_changes_goes_with_the_commit():
 
 def test_a_role_that_is_formed_is_proven_after_its_form():
     demo = example("demo-core")
-    plan = make(
-        Request("change", "demo-core"),
-        demo,
-        demo,
-        facts(demo),
-        touched(demo, "galera.server"),
-        KNOWN,
-    )
+    plan = plan_of("change", demo, told=touched(demo, "galera.server"), cluster="demo-core")
     *rolled, formed = plan.stages[0].waves
     assert [kinds(w) for w in rolled] == [["gate", "pin", "refresh", "apply", "verify"]] * 3
     assert all(not wave.steps[-1].checks for wave in rolled)
@@ -84,14 +77,7 @@ def test_a_role_that_is_formed_is_proven_after_its_form():
 
 def test_what_is_served_by_a_touched_role_is_drained_with_it():
     demo = example("demo-core")
-    plan = make(
-        Request("change", "demo-core"),
-        demo,
-        demo,
-        facts(demo),
-        touched(demo, "nginx.server"),
-        KNOWN,
-    )
+    plan = plan_of("change", demo, told=touched(demo, "nginx.server"))
     wave = next(w for w in plan.stages[0].waves if "ctl02.demo-core.test" in w.nodes)
     drain = next(step for step in wave.steps if step.kind == "drain")
     assert sorted(call.arg[0] for call in drain.calls) == ["glance", "keystone", "placement"]
@@ -377,7 +363,7 @@ def test_a_deploy_goes_through_all_roles_in_the_order_of_the_model():
         make(Request("deploy", "demo-core"), demo, {}, absent, known=KNOWN)
 
 
-@pytest.mark.parametrize("cluster", ["demo-core", "iaas", "caas"])
+@pytest.mark.parametrize("cluster", ["demo-core", "demo-ceph", "iaas", "caas"])
 @pytest.mark.parametrize("workflow", ["change", "upgrade", "reboot"])
 def test_example_clusters_have_plans(cluster, workflow):
     nodes = example(cluster)
