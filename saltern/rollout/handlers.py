@@ -304,7 +304,9 @@ def _runner(work: Work) -> Done:
     except SalternError as err:
         return Done(BROKEN, {}, f"{step.runner}: {err}")
     if answer.get("result") is True:
-        return Done(OK)
+        # what a form changed is a change of each of its members
+        changed = (f"{step.runner} (runner)",) if answer.get("changes") else ()
+        return Done(OK, {node: NodeResult(True, changed=changed) for node in step.nodes})
     told = clip(str(answer.get("comment") or "")) or "failed without a reason"
     return Done(BROKEN, {}, f"{step.runner}: {told}.")
 

@@ -129,6 +129,9 @@ def test_orchestrated(run: Any, fresh: Trial, master: Any, capfd: Any, rollouts:
         assert states["foundation"]["changes"] == {
             node: ["trial-base-file (file.managed)"] for node in NODES
         }
+        assert states["infrastructure"]["changes"] == {
+            node: ["trial-store-file (file.managed)", "trial.form (runner)"] for node in NODES
+        }
         assert states["sanity"]["result"] is False
         assert "sanity.run: no token of trial." in states["sanity"]["comment"]
         assert first.returncode == 1

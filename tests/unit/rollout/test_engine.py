@@ -712,6 +712,20 @@ def test_runner_that_does_not_say_true_stops_the_stage_whatever_the_budget() -> 
     assert "g.form: failed without a reason." in bench.run().reason
 
 
+def test_what_a_form_changed_is_noted_of_its_members() -> None:
+    form = replace(plans.runner("g.form"), nodes=("a", "b"))
+    plan = plans.plan(plans.stage("infrastructure", ((), [form])))
+    for changes in ({"members": 2}, {}):
+        bench = Bench(plan, answers={"g.form": {"result": True, "changes": changes}})
+        assert bench.run().state == DONE
+        results = bench.journal.load(bench.rollout).records["infrastructure/1/1-runner"].results
+        changed = ("g.form (runner)",) if changes else ()
+        assert {node: result.changed for node, result in results.items()} == {
+            "a": changed,
+            "b": changed,
+        }
+
+
 def test_runner_that_may_not_run_twice_is_unclear_after_a_crash() -> None:
     step = plans.runner("db.upgrade", idempotent=False)
     bench = Bench(plans.plan(plans.stage("control", ((), [step]))))
