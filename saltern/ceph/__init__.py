@@ -1,0 +1,1 @@
+"""Ceph as a whole: what no single host can decide."""

@@ -1,0 +1,363 @@
+"""What the modules say of a cluster, and what they refuse."""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from salt.exceptions import CommandExecutionError
+
+from saltern.modules import (
+    ceph_client,
+    ceph_cluster,
+    ceph_gate,
+    ceph_host,
+    ceph_monitor,
+    ceph_store,
+)
+from tests.support.rados import Cluster
+
+HEX = "000102030405060708090a0b0c0d0e0f"
+pytestmark = pytest.mark.usefixtures("loaded")
+
+
+# --- keys -------------------------------------------------------------------------------------
+
+
+def test_a_key_is_wrapped_as_ceph_writes_it() -> None:
+    wrapped = ceph_cluster.cephx(HEX)
+    kind, seconds, nanoseconds, length = struct.unpack_from("<HIIH", base64.b64decode(wrapped))
+    assert (kind, seconds, nanoseconds, length) == (1, 0, 0, 16)
+    assert base64.b64decode(wrapped)[12:] == bytes.fromhex(HEX)
+    assert len(wrapped) == 40
+    assert ceph_cluster.cephx(wrapped) == wrapped
+
+
+@pytest.mark.parametrize("key", ["", "abc", "zz" * 16, HEX + "00", "a" * 40])
+def test_what_is_no_key_is_refused_without_showing_it(key: str) -> None:
+    with pytest.raises(CommandExecutionError, match="32 hexadecimal digits") as told:
+        ceph_cluster.cephx(key)
+    assert not key or key not in str(told.value)
+
+
+# --- asking -----------------------------------------------------------------------------------
+
+
+def test_the_state_of_the_cluster(cluster: Cluster) -> None:
+    cluster.states = {"active+clean": 30, "active+clean+scrubbing": 2, "active+undersized": 1}
+    cluster.osds[3]["up"] = 0
+    found = ceph_cluster.status()
+    assert found["fsid"] == cluster.fsid
+    assert found["osds"] == {"all": 6, "up": 5, "in": 6}
+    assert (found["pgs"]["all"], found["pgs"]["clean"]) == (33, 32)
+    assert (found["quorum"], found["manager"]) == (["mon01", "mon02", "mon03"], "mon01")
+
+
+def test_without_a_quorum_everything_says_so(cluster: Cluster) -> None:
+    cluster.up = False
+    with pytest.raises(CommandExecutionError, match=r"do not answer client.admin: TimedOut"):
+        ceph_cluster.status()
+    checks = (ceph_cluster.healthy, ceph_gate.in_quorum, ceph_gate.quorum_without)
+    for check in (*checks, ceph_gate.manager_active, ceph_gate.pgs):
+        assert check()["ok"] is False
+        assert "majority" in check()["sentence"]
+
+
+def test_a_host_without_a_key_cannot_ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(ceph_cluster, "CONF", str(tmp_path / "none/ceph.conf"))
+    with pytest.raises(CommandExecutionError, match="no key to ask Ceph with"):
+        ceph_cluster.status()
+
+
+def test_a_refused_command_is_one_sentence(cluster: Cluster) -> None:
+    with pytest.raises(
+        CommandExecutionError, match=r"^ceph osd dance: no such command: osd dance.$"
+    ):
+        ceph_cluster.command("osd dance")
+    cluster.managers = []
+    with pytest.raises(CommandExecutionError, match=r"^ceph osd ok-to-stop: no active mgr.$"):
+        ceph_cluster.command("osd ok-to-stop", target="mgr")
+
+
+def test_where_object_stores_are() -> None:
+    tree = ceph_cluster.osd_tree()
+    assert sorted(tree) == [f"osd.{number}" for number in range(6)]
+    assert tree["osd.2"]["location"] == {"host": "osd02", "rack": "rack1", "root": "default"}
+
+
+def test_how_full_it_is() -> None:
+    found = ceph_cluster.df()
+    assert (found["ratio"], found["limits"]["nearfull"]) == (0.1, 0.85)
+
+
+# --- health -----------------------------------------------------------------------------------
+
+
+def test_health_without_checks() -> None:
+    assert ceph_cluster.healthy() == {"ok": True, "verdict": "ok", "sentence": "HEALTH_OK."}
+
+
+def test_a_warning_of_the_cluster_is_a_failure(cluster: Cluster) -> None:
+    cluster.checks = {"OSD_DOWN": "1 osds down"}
+    found = ceph_cluster.healthy()
+    assert (found["ok"], found["verdict"]) == (False, "fail")
+    assert found["sentence"] == "HEALTH_WARN: OSD_DOWN: 1 osds down."
+    assert ceph_cluster.healthy(["OSD_DOWN"])["verdict"] == "warn"
+    cluster.muted = {"OSD_DOWN"}
+    assert ceph_cluster.healthy()["verdict"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("flags", "nodes", "held", "good"),
+    [
+        (set(), {"osd01": ["noout"]}, ["noout/osd01"], True),
+        (set(), {"osd01": ["noout"]}, [], False),
+        (set(), {"osd01": ["noout"]}, ["noout/osd02"], False),
+        (set(), {"osd01": ["noout"], "osd02": ["noout"]}, ["noout/osd01"], False),
+        ({"norebalance"}, {}, ["norebalance"], True),
+        ({"norebalance", "noscrub"}, {}, ["norebalance"], False),
+    ],
+)
+def test_only_flags_that_are_leases_do_not_count(
+    cluster: Cluster, flags: set[str], nodes: Any, held: list[str], good: bool
+) -> None:
+    cluster.checks = {"OSDMAP_FLAGS" if flags else "OSD_FLAGS": "flag(s) set"}
+    cluster.flags, cluster.node_flags = flags, nodes
+    for key in held:
+        cluster.notes[f"saltern/lease/{key}"] = json.dumps({"owner": "saltern", "since": "x"})
+    found = ceph_cluster.healthy()
+    assert found["ok"] is good
+    assert found["verdict"] == ("warn" if good else "fail")
+    # another warning is not hidden behind a lease
+    cluster.checks["MON_CLOCK_SKEW"] = "clock skew detected on mon.mon02"
+    assert ceph_cluster.healthy()["ok"] is False
+
+
+# --- quorum, managers, placement groups ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("quorum", "name", "verdict", "word"),
+    [
+        (["mon01", "mon02", "mon03"], "mon01", "ok", "3 of 3"),
+        (["mon01", "mon02"], "mon01", "warn", "it ends with the loss of one more"),
+        (["mon02", "mon03"], "mon01", "fail", "not in the quorum of mon02, mon03"),
+        (["mon01", "mon02", "mon03"], "mon09", "fail", "not in the map"),
+    ],
+)
+def test_in_quorum(cluster: Cluster, quorum: list[str], name: str, verdict: str, word: str) -> None:
+    cluster.quorum = quorum
+    found = ceph_gate.in_quorum(name)
+    assert (found["verdict"], found["ok"]) == (verdict, verdict != "fail")
+    assert word in found["sentence"]
+
+
+def test_a_monitor_may_go_while_a_majority_is_left(cluster: Cluster) -> None:
+    assert ceph_gate.quorum_without("mon01")["ok"] is True
+    cluster.quorum = ["mon01", "mon02"]
+    assert ceph_gate.quorum_without("mon01")["ok"] is False
+    # one that is away already takes nothing away
+    assert ceph_gate.quorum_without("mon03")["ok"] is True
+
+
+def test_managers(cluster: Cluster) -> None:
+    assert ceph_gate.manager_active("mon01")["sentence"] == "Manager mon01 is active."
+    assert ceph_gate.manager_active("mon02")["sentence"] == "Manager mon02 stands by."
+    assert ceph_gate.manager_active("mon03")["ok"] is False
+    cluster.managers = []
+    assert ceph_gate.manager_active("mon01")["sentence"] == "No manager is active."
+
+
+def test_the_manager_is_asked_who_may_stop(cluster: Cluster) -> None:
+    assert ceph_gate.ok_to_stop([0, 3]) == {"ok": True, "sentence": "osd.0, osd.3 may stop."}
+    assert cluster.said[-1]["ids"] == ["0", "3"]
+    cluster.stoppable = {"0"}
+    found = ceph_gate.ok_to_stop([0, 3])
+    assert found["ok"] is False
+    assert "3 placement groups would be unavailable" in found["sentence"]
+    cluster.managers = []
+    assert ceph_gate.ok_to_stop(0)["ok"] is False
+
+
+def test_the_manager_is_asked_who_may_go_for_ever(cluster: Cluster) -> None:
+    cluster.destroyable = {"4"}
+    assert ceph_gate.safe_to_destroy(4)["ok"] is True
+    found = ceph_gate.safe_to_destroy([4, 5])
+    assert (found["ok"], "placement groups are there: osd.5" in found["sentence"]) == (False, True)
+
+
+def test_placement_groups_that_are_not_clean_are_explained(cluster: Cluster) -> None:
+    assert ceph_gate.pgs()["ok"] is True
+    cluster.states = {"active+clean": 30, "active+undersized+degraded": 3}
+    cluster.osds[5]["up"] = 0
+    found = ceph_gate.pgs()
+    assert found["ok"] is False
+    assert found["sentence"] == (
+        "30 of 33 placement groups are active and clean; 3 active+undersized+degraded;"
+        " osd.5 is down since 2026-01-02T03:04:05."
+    )
+    with pytest.raises(
+        CommandExecutionError, match=r"Not clean after 0 s: 30 of 33.*osd.5 is down"
+    ):
+        ceph_gate.wait_clean(timeout=0, interval=0)
+
+
+@pytest.mark.parametrize("state", ["active+clean+inconsistent", "clean", "peering", "unknown"])
+def test_a_damaged_group_is_not_clean(cluster: Cluster, state: str) -> None:
+    cluster.states = {state: 1}
+    assert ceph_gate.pgs()["ok"] is False
+    assert ceph_cluster.status()["pgs"]["clean"] == 0
+
+
+# --- a host of object stores ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def stores(loaded: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """This host is osd01 with the stores 0 and 1."""
+    found = [{"id": n, "path": f"/srv/ceph/{n}", "ready": True} for n in (0, 1)]
+    loaded["ceph_store.stores"] = lambda: found
+    loaded["ceph_store.find"] = lambda path: next((s for s in found if s["path"] == path), None)
+    devices = [{"path": store["path"]} for store in found]
+    pillar = {"host": {"name": "osd01"}, "ceph": {"osd": {"devices": devices}}}
+    monkeypatch.setattr(ceph_host, "__pillar__", pillar, raising=False)
+    return found
+
+
+def test_object_stores_of_a_host(cluster: Cluster, stores: list[dict[str, Any]]) -> None:
+    assert ceph_host.osds_up() == {"ok": True, "sentence": "2 object stores are up and in."}
+    cluster.osds[1]["up"] = 0
+    assert ceph_host.osds_up()["sentence"] == "osd.1 is down."
+    cluster.osds[1].update(up=1, **{"in": 0})
+    assert ceph_host.osds_up()["sentence"] == "osd.1 is out."
+    stores.pop()
+    assert ceph_host.osds_up()["sentence"] == "No object store is on /srv/ceph/1."
+
+
+@pytest.mark.usefixtures("stores")
+def test_a_host_is_held_noted_and_given_back(cluster: Cluster) -> None:
+    assert ceph_host.hold() == "osd01 is held: noout."
+    assert cluster.node_flags == {"osd01": ["noout"]}
+    assert ceph_cluster.leases()["noout/osd01"]["owner"] == "saltern"
+    # the note comes before the flag: after a crash between them it is released all the same
+    order = [words["prefix"] for words in cluster.said]
+    assert order.index("config-key set") < order.index("osd set-group")
+    cluster.stoppable = set()
+    assert ceph_host.hold() == "osd01 is held: noout."
+    assert ceph_host.release() == "osd01 is released."
+    assert (cluster.node_flags, cluster.notes) == ({}, {})
+    assert ceph_host.release() == "osd01 is not held."
+
+
+@pytest.mark.usefixtures("stores")
+def test_a_host_that_is_needed_is_not_held(cluster: Cluster) -> None:
+    cluster.stoppable = {"0"}
+    with pytest.raises(CommandExecutionError, match=r"osd.0, osd.1 cannot stop"):
+        ceph_host.hold()
+    assert (cluster.node_flags, cluster.notes) == ({}, {})
+
+
+@pytest.mark.usefixtures("stores")
+def test_a_lease_has_one_owner(cluster: Cluster) -> None:
+    ceph_host.hold(owner="someone")
+    for act in (ceph_host.hold, ceph_host.release):
+        with pytest.raises(CommandExecutionError, match="held by someone since"):
+            act()
+    assert cluster.node_flags == {"osd01": ["noout"]}
+
+
+# --- clients --------------------------------------------------------------------------------------
+
+
+def test_keys_of_a_host_are_tried(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    pillar = {"ceph": {"common": {"fsid": cluster.fsid}, "client": {"keyring": {"client.a": {}}}}}
+    monkeypatch.setattr(ceph_client, "__pillar__", pillar, raising=False)
+    assert ceph_client.healthy() == {"ok": True, "sentence": "client.a: accepted."}
+    cluster.fsid = "00000000-1111-2222-3333-444444444444"
+    assert "reaches cluster 00000000" in ceph_client.healthy()["sentence"]
+    cluster.up = False
+    told = ceph_client.healthy()
+    assert (told["ok"], told["sentence"]) == (False, "client.a cannot log in to Ceph: TimedOut.")
+
+
+# --- what a host holds ----------------------------------------------------------------------------
+
+FSID = "5d9c4f1e-6b1a-4a55-9a44-0f2a7be0c3d1"
+
+
+@pytest.fixture
+def place(loaded: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Directories of a host with no daemon."""
+    monkeypatch.setattr(ceph_store, "STORES", str(tmp_path / "osd"))
+    monkeypatch.setattr(ceph_monitor, "STORES", str(tmp_path / "mon"))
+    monkeypatch.setattr(ceph_monitor, "SOCKET", str(tmp_path / "ceph-mon.{}.asok"))
+    loaded["ceph_store.fsids"] = ceph_store.fsids
+    return tmp_path
+
+
+def store(top: Path, number: int, fsid: str = FSID, device: str = "/dev/sdb") -> None:
+    directory = top / f"osd/ceph-{number}"
+    directory.mkdir(parents=True)
+    (directory / "ceph_fsid").write_text(f"{fsid}\n")
+    (directory / "fsid").write_text("u\n")
+    (directory / "block").symlink_to(device)
+    for name in ("ready", "keyring"):
+        (directory / name).touch()
+
+
+def test_an_object_store_is_found_by_its_device(place: Path) -> None:
+    disk = place / "disk"
+    disk.touch()
+    (place / "by-path").symlink_to(disk)
+    store(place, 4, device=str(place / "by-path"))
+    found = ceph_store.find(str(disk))
+    assert found is not None
+    assert (found["id"], found["ready"], found["unit"]) == (4, True, "ceph-osd@4")
+    assert ceph_store.fsids() == {"osd.4": FSID}
+    assert ceph_store.find("/dev/sdz") is None
+
+
+def test_a_host_with_nothing_is_fresh(place: Path) -> None:
+    found = ceph_monitor.facts()
+    assert (found["fresh"], found["running"], found["fsids"]) == (True, False, {})
+    assert ceph_monitor.foreign(FSID) == ""
+
+
+def test_a_part_of_another_cluster_is_named(place: Path) -> None:
+    store(place, 0)
+    store(place, 1, fsid="00000000-1111-2222-3333-444444444444")
+    told = ceph_monitor.foreign(FSID)
+    assert "osd.1 of cluster 00000000-1111-2222-3333-444444444444" in told
+    assert "osd.0" not in told
+    with pytest.raises(CommandExecutionError, match="Nothing was touched"):
+        ceph_monitor.create({"mon01": "192.0.2.1"})
+
+
+@pytest.mark.parametrize(
+    ("kind", "word"),
+    [("block", "is no block device of this host"), ("file", "is no file"), ("loop", "no file")],
+)
+def test_a_device_of_another_kind_is_refused(tmp_path: Path, kind: str, word: str) -> None:
+    assert word in ceph_store.may_use(str(tmp_path), kind, FSID)
+
+
+def test_a_file_that_is_not_there_may_be_made(tmp_path: Path) -> None:
+    assert ceph_store.may_use(str(tmp_path / "new"), "file", FSID) == ""
+
+
+def test_first_keys_are_those_of_the_model(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = {"key": HEX, "admin_key": HEX, "host_key": HEX}
+    monkeypatch.setattr(ceph_monitor, "__pillar__", {"ceph": {"mon": keys}}, raising=False)
+    cluster.answer({"prefix": "auth import"}, ceph_monitor.keyring())
+    assert set(cluster.users) == {"mon.", "client.admin", "client.saltern"}
+    assert cluster.users["client.saltern"]["caps"] == ceph_monitor.HOST_CAPS
+    assert "allow *" not in ceph_monitor.HOST_CAPS.values()
+    monkeypatch.setattr(ceph_monitor, "__pillar__", {}, raising=False)
+    with pytest.raises(CommandExecutionError, match="as references to secrets"):
+        ceph_monitor.keyring()
