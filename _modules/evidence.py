@@ -15,7 +15,7 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 __virtualname__ = "evidence"
 
-# Where it is kept on the host.
+# Where it is kept on the host, below the minion's root.
 FOLDER = "/var/lib/saltern/evidence"
 
 # Where the release of a service is that runs.
@@ -61,6 +61,11 @@ def _log(folder, unit):
     return path
 
 
+def _folder(id):
+    root = globals().get("__opts__", {}).get("root_dir") or "/"
+    return os.path.join(root, FOLDER.lstrip("/"), id)
+
+
 def _configuration(service):
     top = os.path.join("/etc", service)
     found = {}
@@ -97,7 +102,7 @@ def collect(id, units=(), services=()):
     for name in (id, *units, *services):
         if not _NAME.match(str(name)):
             raise SaltInvocationError(f"evidence.collect: {name!r} is no name")
-    folder = os.path.join(FOLDER, id)
+    folder = _folder(id)
     found = {"units": {}, "files": {}, "releases": {}}
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
