@@ -120,6 +120,7 @@ class Gathering:
     jobs: dict[str, Work] = field(default_factory=dict)
     probes: dict[str, Work] = field(default_factory=dict)  # jid of a find_job -> what it is about
     away: float | None = None  # since when the master does not publish
+    heard: float = 0.0  # when the last answer came in, whoever gave it
 
 
 class SaltBus:
@@ -483,6 +484,7 @@ class SaltBus:
         if jid in jobs and node in jobs[jid].pending and "return" in data:
             work = jobs[jid]
             del work.pending[node]
+            gathering.heard = self.clock()
             gathering.returns[work.index][node] = _judged(node, data, jid)
         elif jid in probes and node in probes[jid].pending:
             waiting = probes[jid].pending[node]
@@ -511,7 +513,7 @@ class SaltBus:
                         ask.append(node)
             elif waiting.ended >= ENDINGS:
                 lost[node] = f"is there, but neither works on {call.fun} nor returned it"
-            elif now - waiting.heard > _patience(work, waiting):
+            elif now - _quiet_since(gathering, work, waiting) > _patience(work, waiting):
                 if call.chase:
                     ask.append(node)
                 else:
@@ -580,6 +582,17 @@ class SaltBus:
 
 def _here() -> tuple[int, int]:
     return os.getpid(), threading.get_ident()
+
+
+def _quiet_since(gathering: Gathering, work: Work, waiting: Pending) -> float:
+    """Since when there was no sign that a node still works.
+
+    While answers of others come in nobody is asked: the caller waits for those anyway, and a
+    hundred questions keep a busy fleet from answering.
+    """
+    if waiting.ended or not work.call.chase:
+        return waiting.heard
+    return max(waiting.heard, gathering.heard)
 
 
 def _patience(work: Work, waiting: Pending) -> float:
