@@ -90,3 +90,13 @@ def test_what_is_written_down(host: Path) -> None:
     assert f"log in {host}/evidence/r1-1/web.log" in text
     assert facts.evidence_text(silent("n", "did not answer")) == "not kept: n: did not answer."
     assert facts.evidence_text(judge("n", "text", 0)).startswith("not kept")
+
+
+def test_it_is_kept_below_the_root_of_the_minion(
+    host: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evidence, "FOLDER", "/var/lib/saltern/evidence")
+    monkeypatch.setattr(evidence, "__opts__", {"root_dir": str(tmp_path / "top")}, raising=False)
+    log = Path(evidence.collect("r1", units=["web"])["units"]["web"]["log"])
+    assert log == tmp_path / "top/var/lib/saltern/evidence/r1/web.log"
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
