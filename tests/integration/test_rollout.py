@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -45,6 +46,7 @@ from tests.support import TREE, plans
 
 from .carry import fill
 from .conftest import CLUSTER, NODES, Trial
+from .link import Link, link, why_not
 from .test_fail_closed import Watched
 
 FIRST, SECOND = NODES
@@ -54,6 +56,8 @@ STEPPED = "trial_probe.once"
 LITTLE = {"PROBE_WAIT": 3.0, "PROBES": 2, "SETTLE": 2.0}
 #: Seconds that anything here may take.
 LONG = 240
+#: Seconds that a network is cut.
+CUT = 60
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = LONG) -> None:
@@ -95,26 +99,27 @@ class Rolling:
     def questions(self, name: str) -> list[dict[str, Any]]:
         return [{"file": f"{self.trial.work}/{name}.{CLUSTER}.test/base", "mode": "0644"}]
 
-    def stepped(self, node: str, hold: bool) -> Step:
+    def stepped(self, node: str, hold: bool, silence: float) -> Step:
         """What may not run twice; while ``hold``, it lasts until the test says go."""
         kwarg = {"until": str(self.go)} if hold else {}
         call = PlannedCall((node,), STEPPED, ("stepped",), kwarg)
         return Step(
-            "", CALL, "step", (node,), (call,), idempotent=False, timeout=5.0, limit=LONG
+            "", CALL, "step", (node,), (call,), idempotent=False, timeout=silence, limit=LONG
         )  # fmt: skip
 
-    def plan(self, hold: str = "", also: Sequence[str] = ()) -> Plan:
+    def plan(self, hold: str = "", also: Sequence[str] = (), silence: float = 5.0) -> Plan:
         """Both nodes, one after the other.
 
         :param hold: the step that may not run twice waits on this node
         :param also: roles that are applied, too
+        :param silence: seconds after which a node is asked whether it still works on that step
         """
         revision = self.after
         waves = []
         for node in NODES:
             steps = plans.whole([node], ROLE, revision, self.questions, also)
             # after the refresh, before the states
-            steps.insert(3, self.stepped(node, node == hold))
+            steps.insert(3, self.stepped(node, node == hold, silence))
             waves.append(([node], steps))
         basis = Basis(revision, deployed=self.before, present=NODES)
         stages = [plans.stage("control", waves, [ROLE]), plans.committed(revision)]
@@ -341,6 +346,53 @@ def test_a_minion_that_hangs(rolling: Rolling) -> None:
     rolling.carried_out(rollout)
 
 
+@pytest.fixture
+def cable(rolling: Rolling) -> Iterator[Link]:
+    """The first minion lives at the far end of a link, with the settings of a site's minions."""
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    minion, options = rolling.minions[FIRST], rolling.master.config
+    fragments = Path(minion.config_dir) / "minion.d"
+    fragments.mkdir(exist_ok=True)
+    ours = fragments / "10-saltern.conf"
+    with link(options["publish_port"], options["ret_port"]) as made:
+        shutil.copy(TREE / "etc/minion.d/10-saltern.conf", ours)
+        (fragments / "20-master.conf").write_text(f"master: {made.here}\n")
+        minion.terminate()
+        process = subprocess.Popen(
+            made.inside(minion.cmdline()), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            until(lambda: rolling.bus.present([FIRST])[FIRST].ok, "the minion is at its place")
+            yield made
+        finally:
+            for one in processes(process):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.kill()
+            process.wait()
+            shutil.rmtree(fragments)
+            minion.start()
+    until(lambda: rolling.bus.present([FIRST])[FIRST].ok, "the minion is back")
+
+
+def test_a_network_that_is_cut_for_a_minute(rolling: Rolling, cable: Link) -> None:
+    """What the step came to while nobody could be told is told afterwards."""
+    # as long as a plan of the planner waits before it asks
+    rollout = rolling.begin(rolling.plan(hold=FIRST, silence=Step("", CALL, "").timeout))
+    engine = rolling.start(rollout)
+    until(lambda: rolling.counts()[FIRST], "the step begins")
+    with cable.cut():
+        rolling.go.touch()
+        cut = time.monotonic()
+        until(lambda: time.monotonic() - cut > CUT, "a minute")
+        assert engine.poll() is None
+        assert rolling.phases(rollout)["control/1/4-call"] == INTENT
+    outcome = rolling.outcome(engine)
+    assert outcome["code"] == 0, outcome
+    rolling.carried_out(rollout)
+
+
 # -- the journal ---------------------------------------------------------------------------
 
 
@@ -387,7 +439,7 @@ def test_a_full_disk_under_the_journal(rolling: Rolling, small_disk: Path) -> No
     rollouts, filler = Rollouts(journal), small_disk / "filler"
     # pins are served from the site's own journal, so here nothing moves
     waves = [
-        ([node], [rolling.stepped(node, False), plans.apply([node], [ROLE])]) for node in NODES
+        ([node], [rolling.stepped(node, False, 5.0), plans.apply([node], [ROLE])]) for node in NODES
     ]
     basis = Basis(rolling.before, deployed=rolling.before, present=NODES)
     plan = plans.plan(CLUSTER, basis, [plans.stage("control", waves, [ROLE])])
