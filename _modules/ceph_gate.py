@@ -151,10 +151,7 @@ def ok_to_stop(ids):
         found = _ask("osd ok-to-stop", target="mgr", accept=_NO, arguments=arguments)
     except CommandExecutionError as err:
         return {"ok": False, "sentence": str(err)}
-    # one more level since Pacific
     found = found if isinstance(found, dict) else {}
-    inner = found.get("ok_to_stop", found)
-    found = inner if isinstance(inner, dict) else found
     if found.get("ok_to_stop") is True:
         return {"ok": True, "sentence": f"{_label(ids)} may stop."}
     number = found.get("num_not_ok_pgs", 0)

@@ -1,4 +1,4 @@
-"""Pillars of the example cluster, and renderers that are made once per node and platform."""
+"""Pillars of the lab's clusters, and renderers that are made once per node and platform."""
 
 from __future__ import annotations
 
@@ -15,21 +15,26 @@ Pillars = dict[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
-def model_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the model with everything that a deploy generates."""
-    return model.prepare(tmp_path_factory.mktemp("model") / "tree")
+def model_trees(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Cluster -> a copy of the model with everything that a deploy generates."""
+    top = tmp_path_factory.mktemp("model")
+    return {cluster: model.prepare(top / cluster, cluster) for cluster in model.CLUSTERS}
 
 
 @pytest.fixture(scope="session")
-def pillars(model_tree: Path) -> Pillars:
-    """Node id -> pillar of the compiled example cluster."""
-    return model.served(model_tree)
+def pillars(model_trees: dict[str, Path]) -> Pillars:
+    """Node id -> pillar of the compiled example clusters."""
+    found: Pillars = {}
+    for cluster, tree in model_trees.items():
+        found.update(model.served(tree, cluster))
+    return found
 
 
 @pytest.fixture(scope="session")
-def clear_text(model_tree: Path) -> set[str]:
-    """Clear text of every secret and key of the example cluster."""
-    return model.clear_text(model_tree)
+def clear_text(model_trees: dict[str, Path]) -> set[str]:
+    """Clear text of every secret and key of the example clusters."""
+    texts = (model.clear_text(tree, cluster) for cluster, tree in model_trees.items())
+    return set().union(*texts)
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +45,7 @@ def node_of(pillars: Pillars) -> Callable[[str], str]:
         for node, pillar in pillars.items():
             if role in pillar["__reclass__"]["applications"]:
                 return node
-        raise AssertionError(f"no node of the example cluster has the role {role}")
+        raise AssertionError(f"no node of the example clusters has the role {role}")
 
     return find
 

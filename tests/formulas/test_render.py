@@ -126,7 +126,7 @@ def test_no_secret_is_on_a_command_line(
         assert not [value for value in clear_text if any(value in text for text in shown)]
 
 
-@pytest.mark.parametrize("node_name", ["cfg01", "inf01", "ctl01"])
+@pytest.mark.parametrize("node_name", ["cfg01", "inf01", "ctl01", "mon01", "mon02", "osd01"])
 def test_all_roles_of_a_node_render_together(
     node_name: str, renderer: GetRenderer, pillars: dict[str, dict[str, object]]
 ) -> None:

@@ -48,6 +48,22 @@ ROLES = {
         "salt.master": 1,
         "salt.minion": 7,
     },
+    "demo-ceph": {
+        "ceph.client": 1,
+        "ceph.common": 6,
+        "ceph.mds": 1,
+        "ceph.mgr": 3,
+        "ceph.mon": 3,
+        "ceph.osd": 3,
+        "ceph.rgw": 2,
+        "ceph.setup": 3,
+        "linux.system": 7,
+        "pki.ca": 1,
+        "pki.host": 7,
+        "salt.api": 1,
+        "salt.master": 1,
+        "salt.minion": 7,
+    },
     "iaas": {
         "ceph.client": 83,
         "ceph.common": 100,
@@ -227,8 +243,9 @@ def test_lint_warns_of_missing_formulas_alone(tree: Inventory) -> None:
     assert not report.errors
 
 
-def test_the_lab_cluster_may_be_deployed(tree: Inventory) -> None:
-    assert list(map(str, lint.check(tree, "demo-core", FORMULAS))) == []
+@pytest.mark.parametrize("cluster", ["demo-core", "demo-ceph"])
+def test_a_lab_cluster_may_be_deployed(tree: Inventory, cluster: str) -> None:
+    assert list(map(str, lint.check(tree, cluster, FORMULAS))) == []
 
 
 @modelled

@@ -19,6 +19,8 @@ from saltern.model.cluster import compile_cluster
 from tests.support import TREE
 
 CLUSTER = "demo-core"
+#: those that the lab can deploy
+CLUSTERS = (CLUSTER, "demo-ceph")
 
 #: what the master's key store holds once keys were made: role -> repositories
 KEY_REPOSITORIES = {"keystone.server": ("fernet", "credential")}

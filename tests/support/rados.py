@@ -198,8 +198,8 @@ class Cluster:
 
     def do_osd_ok_to_stop(self, words: Any, body: str) -> Any:
         good = set(words["ids"]) <= self.stoppable
-        inner = {"ok_to_stop": good, "num_ok_pgs": 30, "num_not_ok_pgs": 0 if good else 3}
-        return 0 if good else EBUSY, {"ok_to_stop": inner}, "" if good else "unsafe to stop"
+        data = {"ok_to_stop": good, "num_ok_pgs": 30, "num_not_ok_pgs": 0 if good else 3}
+        return 0 if good else EBUSY, data, "" if good else "unsafe to stop"
 
     def do_osd_safe_to_destroy(self, words: Any, body: str) -> Any:
         safe = sorted(int(one) for one in set(words["ids"]) & self.destroyable)
