@@ -14,9 +14,12 @@ Configuration (master)::
 """
 
 from saltern.adapters.master import Site
+from saltern.adapters.modelsite import source_of
 from saltern.adapters.openstack import sanity_target
 from saltern.adapters.runner import salt_runner
+from saltern.adapters.salt_bus import SaltBus
 from saltern.errors import PreflightError
+from saltern.sanity.target import ROLE
 
 __virtualname__ = "sanity"
 
@@ -46,13 +49,20 @@ def run(cluster=None, data=False):
         salt-run sanity.run cluster=demo-core data=True --out=json
     """
     try:
+        from saltern.sanity.nodes import run as on_nodes
+        from saltern.sanity.run import Report
         from saltern.sanity.run import run as run_checks
     except ImportError as err:
         raise PreflightError(
             f"{err.name} cannot be imported", where="master", cure="Install saltern[master]"
         ) from None
     site = Site.of(__opts__, cluster)
-    report = run_checks(sanity_target(__opts__, site))
+    members = _members(site)
+    rows = on_nodes(SaltBus(__opts__), members)
+    # a cluster without a cloud has none to ask; one without anything to use is no success
+    if ROLE in members or not rows:
+        rows = [*run_checks(sanity_target(__opts__, site)).rows, *rows]
+    report = Report(site.cluster, tuple(rows))
     failures = report.failures
     return {
         "result": not failures,
@@ -62,3 +72,12 @@ def run(cluster=None, data=False):
         "retcode": 1 if failures else 0,
         **({"data": report.data()} if data else {"table": report.table()}),
     }
+
+
+def _members(site):
+    """Minion ids of the cluster by role."""
+    found = {}
+    for node_id, node in source_of(site).nodes(site.cluster).items():
+        for role in node.applications:
+            found.setdefault(role, []).append(node_id)
+    return found

@@ -7,6 +7,7 @@ Ceph 16's, written down from a running cluster.
 from __future__ import annotations
 
 import configparser
+import contextlib
 import json
 from typing import Any
 
@@ -37,6 +38,7 @@ class Cluster:
         self.said: list[dict[str, Any]] = []
         self.bodies: list[str] = []
         self.pools: dict[str, dict[str, Any]] = {}
+        self.objects: dict[str, bytes] = {}
         self.rules: dict[str, dict[str, Any]] = {"replicated_rule": rule("default", "host")}
         self.users: dict[str, dict[str, Any]] = {}
         self.options: dict[tuple[str, str], str] = {}
@@ -358,6 +360,22 @@ class Cluster:
             self.write(lambda name=name: self.node_flags.pop(name, None))
 
 
+class Pool:
+    """As ``rados.Ioctx``."""
+
+    def __init__(self, objects: dict[str, bytes]) -> None:
+        self.objects = objects
+
+    def write_full(self, name: str, content: bytes) -> None:
+        self.objects[name] = content
+
+    def read(self, name: str, length: int) -> bytes:
+        return self.objects[name][:length]
+
+    def remove_object(self, name: str) -> None:
+        del self.objects[name]
+
+
 def rule(root: str, domain: str, kind: str | None = None) -> dict[str, Any]:
     """A replicated rule as Ceph shows it."""
     taken = f"{root}~{kind}" if kind else root
@@ -391,6 +409,13 @@ def library(cluster: Cluster) -> Any:
 
         def get_fsid(self) -> str:
             return cluster.fsid
+
+        @contextlib.contextmanager
+        def open_ioctx(self, pool: str) -> Any:
+            assert self.open
+            if pool not in cluster.pools:
+                raise ObjectNotFound("[errno 2] error opening pool")
+            yield Pool(cluster.objects)
 
         def mon_command(self, text: str, body: bytes) -> tuple[int, bytes, str]:
             assert self.open

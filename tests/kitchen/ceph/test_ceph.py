@@ -156,6 +156,8 @@ def test_gates_ask_the_manager(host: Host) -> None:
     assert call(host, "ceph_gate.ok_to_stop", "[0, 1]")["ok"] is False
     assert call(host, "ceph_gate.safe_to_destroy", "[0]")["ok"] is False
     assert call(host, "ceph_client.healthy")["ok"] is True
+    used = call(host, "ceph_client.sanity")
+    assert (used["ok"], used["sentence"]) == (True, "client.app wrote to pool rbd and read it.")
 
 
 def test_a_held_flag_does_not_count_and_is_given_back(host: Host) -> None:

@@ -284,6 +284,21 @@ def test_keys_of_a_host_are_tried(cluster: Cluster, monkeypatch: pytest.MonkeyPa
     assert (told["ok"], told["sentence"]) == (False, "client.a cannot log in to Ceph: TimedOut.")
 
 
+def test_a_client_uses_its_pool_and_leaves_nothing(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = {"client.a": {"pool": "probe"}, "client.b": {}}
+    pillar = {"ceph": {"client": {"keyring": users}}}
+    monkeypatch.setattr(ceph_client, "__pillar__", pillar, raising=False)
+    assert ceph_client.sanity()["sentence"] == "client.a cannot use pool probe: ObjectNotFound."
+    cluster.pools["probe"] = {}
+    found = ceph_client.sanity()
+    assert (found["ok"], found["sentence"]) == (True, "client.a wrote to pool probe and read it.")
+    assert cluster.objects == {}
+    cluster.up = False
+    assert ceph_client.sanity()["ok"] is False
+
+
 # --- what a host holds ----------------------------------------------------------------------------
 
 FSID = "5d9c4f1e-6b1a-4a55-9a44-0f2a7be0c3d1"
