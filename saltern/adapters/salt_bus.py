@@ -587,8 +587,8 @@ def _here() -> tuple[int, int]:
 def _quiet_since(gathering: Gathering, work: Work, waiting: Pending) -> float:
     """Since when there was no sign that a node still works.
 
-    While answers of others come in nobody is asked, nor given up whose answer may be on its way: the
-    caller waits for those anyway, and a hundred questions keep a busy fleet from answering.
+    While answers of others come in nobody is asked, nor given up whose answer may be on its way:
+    the caller waits for those anyway, and a hundred questions keep a busy fleet from answering.
     """
     return max(waiting.heard, gathering.heard) if work.call.chase else waiting.heard
 
