@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,17 +71,23 @@ def greetings(trial: Trial) -> list[str]:
 
 
 def test_plan_apply_and_rollback_by_salt_run(
-    run: Callable[..., Any], deployed: Trial, journal: Journal
+    run: Callable[..., Any], deployed: Trial, journal: Journal, minions: Any
 ) -> None:
     before = journal.deployed()[CLUSTER]
     old = greetings(deployed)
     after = greet(deployed, "moin")
-    done = run("rollout.plan", "change", "revision=HEAD")
+    done = run("rollout.plan", "change", "revision=HEAD", "predict=True", "data=True")
     assert done.returncode == 0, done.stdout
-    assert "trial.base" in done.stdout
-    assert "trial.app" not in done.stdout
+    hash, plan = done.data["hash"], done.data["plan"]
+    stages = {tuple(stage["roles"]): stage["expected"] for stage in plan["stages"]}
+    # what each node foresees under the pillar of the revision, and nothing but that has happened
+    assert stages == {
+        ("trial.base",): {n: ["trial-base-file (file.managed)"] for n in NODES},
+        (): {},
+    }
     assert greetings(deployed) == old
-    hash = done.stdout.split("salt-run rollout.apply ")[1].split()[0]
+    assert not journal.pins()
+    assert "trial.base" in run("rollout.show", hash).stdout
     done = run("rollout.apply", hash, "approved_by=approver")
     assert done.returncode == 0, done.stdout
     assert "is done" in done.stdout
@@ -91,10 +98,20 @@ def test_plan_apply_and_rollback_by_salt_run(
     # what it was made from has moved: the cluster itself
     assert run("rollout.apply", hash).returncode == 2
     assert run("rollout.report", rollout, "format=json").data["approved_by"] == "approver"
+    assert run("rollout.report", rollout, "format=json").data["unexpected"] == {}
     done = run("rollout.rollback", rollout)
     assert done.returncode == 0, done.stdout
     assert greetings(deployed) == old
     assert journal.deployed()[CLUSTER] == before
+    # what the nodes said of themselves was kept before anything was undone
+    rollouts = Rollouts(journal)
+    saved = {item.key: item for item in rollouts.saved(rollout)}
+    assert set(saved) == {*NODES}
+    assert max(item.at for item in saved.values()) < rollouts.get(done.data["rollout"]).begun
+    for node in NODES:
+        root = minions[node].config["root_dir"]
+        assert "not kept" not in saved[node].text
+        assert (Path(root) / "var/lib/saltern/evidence" / rollout).stat().st_mode & 0o777 == 0o700
 
 
 def test_an_orchestration_stops_at_the_canary_and_goes_on_when_it_is_mended(
