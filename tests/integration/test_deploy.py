@@ -182,7 +182,7 @@ def test_orchestrated(run: Any, fresh: Trial, master: Any, capfd: Any, rollouts:
     assert secret not in capfd.readouterr().out
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = 120) -> None:
+def until(condition: Callable[[], Any], what: str, seconds: float = 300) -> None:
     """Wait for something that another process does."""
     deadline = time.monotonic() + seconds
     while not condition():
