@@ -114,6 +114,43 @@ def test_plan_apply_and_rollback_by_salt_run(
         assert (Path(root) / "var/lib/saltern/evidence" / rollout).stat().st_mode & 0o777 == 0o700
 
 
+def test_nodes_leave_and_come_back_by_plans_of_their_own(
+    run: Callable[..., Any], deployed: Trial, journal: Journal
+) -> None:
+    stays, leaves = NODES
+    file = deployed.model / f"nodes/{CLUSTER}/{leaves}.yml"
+    kept = file.read_text()
+    folder = "{{ pillar.trial.base.directory }}/{{ grains.id }}"
+    clean = f"trial-clean:\n  file.absent:\n    - name: {folder}\n"
+    (deployed.model / "formulas/trial/clean.sls").write_text(clean)
+    file.unlink()
+    without = deployed.commit(f"{leaves} leaves")
+
+    def carried_out(workflow: str) -> None:
+        done = run("rollout.plan", workflow, f"nodes={leaves}", "revision=HEAD", "data=True")
+        assert done.returncode == 0, done.stdout
+        done = run("rollout.apply", done.data["hash"])
+        assert done.returncode == 0, done.stdout
+
+    refused = run("rollout.plan", "change", "revision=HEAD")
+    assert (refused.returncode, "Plan a scale-in" in refused.stdout) == (2, True)
+    carried_out("scale-in")
+    assert journal.deployed()[CLUSTER] == without
+    assert not (deployed.work / leaves).exists()
+    assert (deployed.work / stays / "base").exists()
+    file.write_text(kept)
+    back = deployed.commit(f"{leaves} comes back")
+    carried_out("scale-out")
+    assert journal.deployed()[CLUSTER] == back
+    assert not journal.pins()
+    for name in ("base", "app", "store"):
+        assert (deployed.work / leaves / name).exists()
+    # the revision before does not know it
+    latest = run("rollout.history", "data=True").data["rollouts"][0]["id"]
+    refused = run("rollout.rollback", latest)
+    assert (refused.returncode, "rollout.plan scale-in" in refused.stdout) == (2, True)
+
+
 def test_an_orchestration_stops_at_the_canary_and_goes_on_when_it_is_mended(
     run: Callable[..., Any], deployed: Trial, journal: Journal
 ) -> None:
