@@ -156,6 +156,54 @@ def test_a_bad_setting_stops_at_the_canary(cluster: Cluster) -> None:
     assert code == 0, printed[-4000:]
     assert configured(cluster, "provider = nowhere") == []
     assert pins(cluster) == []
+    # what the host said before it was undone: its log stays there, the rest is in the report
+    code, told, printed = cluster.salt_run("rollout.report", data["rollout"], "format=json")
+    assert code == 0, printed
+    text = told["evidence"][f"{hit[0]}.{cluster.name}.test"]
+    assert "keystone-api: " in text
+    assert f"\n{CONF} " in text
+    log = f"/var/lib/saltern/evidence/{data['rollout']}/keystone-api.log"
+    assert cluster.run(hit[0], "stat", "-c", "%U %a", log).stdout.split() == ["root", "600"]
+    assert cluster.run(hit[0], "test", "-s", log, check=False).returncode == 0
+    code, _, printed = cluster.salt_run("sanity.run", f"cluster={cluster.name}")
+    assert code == 0, printed[-3000:]
+
+
+def began(cluster: Cluster, *of: str) -> dict[str, str]:
+    """Since when something of each controller runs, as systemd says it."""
+    names = cluster.named("ctl")
+    return {name: cluster.run(name, "systemctl", "show", "--value", *of).stdout for name in names}
+
+
+def test_a_service_is_restarted_one_by_one_without_a_failed_request(cluster: Cluster) -> None:
+    started = ("-p", "ActiveEnterTimestampMonotonic", "keystone-api")
+    before = began(cluster, *started)
+    code, found, printed = cluster.salt_run("rollout.plan", "restart", f"roles={ROLE}", "data=True")
+    assert code == 0, printed[-4000:]
+    waves = [wave["nodes"] for stage in found["plan"]["stages"] for wave in stage["waves"]]
+    assert sorted(map(tuple, waves)) == [(node,) for node in controllers(cluster)]
+    code, data, printed = cluster.salt_run("rollout.apply", found["hash"])
+    assert code == 0, printed[-4000:]
+    after = began(cluster, *started)
+    assert all(after[name] != before[name] for name in before)
+    for probe in data["probes"]:
+        assert (probe["failed"], probe["requests"] > 0) == (0, True), probe
+    assert pins(cluster) == []
+
+
+@pytest.mark.full
+def test_a_host_is_restarted_by_plan_and_serves_again(cluster: Cluster) -> None:
+    last = cluster.named("ctl")[-1]
+    booted = ("-p", "UserspaceTimestampMonotonic")
+    before = began(cluster, *booted)
+    code, found, printed = cluster.salt_run("rollout.plan", "reboot", f"nodes={last}", "data=True")
+    assert code == 0, printed[-4000:]
+    code, data, printed = cluster.salt_run("rollout.apply", found["hash"])
+    assert code == 0, printed[-4000:]
+    after = began(cluster, *booted)
+    assert {name for name in before if after[name] != before[name]} == {last}
+    for probe in data["probes"]:
+        assert (probe["failed"], probe["requests"] > 0) == (0, True), probe
     code, _, printed = cluster.salt_run("sanity.run", f"cluster={cluster.name}")
     assert code == 0, printed[-3000:]
 
