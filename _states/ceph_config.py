@@ -80,7 +80,7 @@ def modules(name, enabled=(), disabled=(), patience=60):
         end = time.monotonic() + (0 if __opts__["test"] else patience)
         while True:
             always, now, known = _modules()
-            unknown = sorted({*enabled, *disabled} - known)
+            unknown = sorted({*enabled} - known)
             if not unknown or time.monotonic() >= end:
                 break
             time.sleep(1)

@@ -207,6 +207,7 @@ def test_an_option_can_be_removed_and_others_stay(cluster: Cluster) -> None:
 
 def test_a_module_that_is_not_there_is_refused(cluster: Cluster) -> None:
     assert "there is no ballet" in ceph_config.modules("m", ["ballet"], patience=0)["comment"]
+    assert ceph_config.modules("m", (), ["ballet"])["result"] is True
     assert "cannot be switched off" in ceph_config.modules("m", (), ["balancer"])["comment"]
     assert cluster.modules["on"] == ["iostat", "restful"]
 
