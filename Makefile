@@ -57,7 +57,7 @@ failed=0
 integration=
 trap '[ -z "$$integration" ] || kill $$integration 2>/dev/null; for lab in $$(labs); do $(BIN)/saltern lab down --lab $$lab; done' EXIT
 $(PYTEST) tests/lab $(1) $(ARGS) || failed=1
-$(PYTEST) -s tests/integration $(ARGS) >build/integration.log 2>&1 &
+$(PYTEST) -s tests/integration $(1) $(ARGS) >build/integration.log 2>&1 &
 integration=$$!
 $(PYTEST) tests/kitchen $(1) $(ARGS) || failed=1
 wait $$integration || failed=1

@@ -376,6 +376,7 @@ def cable(rolling: Rolling) -> Iterator[Link]:
     until(lambda: rolling.bus.present([FIRST])[FIRST].ok, "the minion is back")
 
 
+@pytest.mark.full
 def test_a_network_that_is_cut_for_a_minute(rolling: Rolling, cable: Link) -> None:
     """What the step came to while nobody could be told is told afterwards."""
     # as long as a plan of the planner waits before it asks
