@@ -131,6 +131,15 @@ def _label(ids):
     return ", ".join(f"osd.{one}" for one in _ids(ids))
 
 
+def _judged(command, ids):
+    """What the manager says of object stores, and why it could not be asked, empty when it was."""
+    try:
+        found = _ask(command, target="mgr", accept=_NO, arguments={"ids": _ids(ids)})
+    except CommandExecutionError as err:
+        return {}, str(err)
+    return (found if isinstance(found, dict) else {}), ""
+
+
 def ok_to_stop(ids):
     """
     Ask the manager whether object stores may stop, all at once, and data stay available.
@@ -146,12 +155,9 @@ def ok_to_stop(ids):
 
         salt mon01.example.test ceph_gate.ok_to_stop '[0, 3]'
     """
-    arguments = {"ids": _ids(ids)}
-    try:
-        found = _ask("osd ok-to-stop", target="mgr", accept=_NO, arguments=arguments)
-    except CommandExecutionError as err:
-        return {"ok": False, "sentence": str(err)}
-    found = found if isinstance(found, dict) else {}
+    found, unasked = _judged("osd ok-to-stop", ids)
+    if unasked:
+        return {"ok": False, "sentence": unasked}
     if found.get("ok_to_stop") is True:
         return {"ok": True, "sentence": f"{_label(ids)} may stop."}
     number = found.get("num_not_ok_pgs", 0)
@@ -178,12 +184,9 @@ def safe_to_destroy(ids):
 
         salt mon01.example.test ceph_gate.safe_to_destroy '[3]'
     """
-    arguments = {"ids": _ids(ids)}
-    try:
-        found = _ask("osd safe-to-destroy", target="mgr", accept=_NO, arguments=arguments)
-    except CommandExecutionError as err:
-        return {"ok": False, "sentence": str(err)}
-    found = found if isinstance(found, dict) else {}
+    found, unasked = _judged("osd safe-to-destroy", ids)
+    if unasked:
+        return {"ok": False, "sentence": unasked}
     if {str(one) for one in found.get("safe_to_destroy", ())} >= set(_ids(ids)):
         return {"ok": True, "sentence": f"{_label(ids)} may go for ever."}
     reasons = [

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from saltern.plan.steps import CHECK_LIMIT
 from saltern.plan.types import Check
 from saltern.rollout import gates
 from saltern.rollout.ports import Bus, Call, Return
@@ -13,8 +14,6 @@ from saltern.rollout.stages import Stage
 
 #: Seconds of silence after which a node is asked whether it still works on its checks.
 ASK_AFTER = 15.0
-#: Seconds that the health checks of a node may take, retries included.
-CHECK_LIMIT = 900.0
 
 
 def validate(stage: Stage, bus: Bus) -> dict[str, Any]:
