@@ -11,6 +11,7 @@ Needs ``tar`` and ``zstd`` on the host. Nothing else than Salt's own Python is i
 """
 
 import contextlib
+import glob
 import hashlib
 import json
 import logging
@@ -34,6 +35,9 @@ CA = "/etc/saltern/pki/ca.crt"
 
 # Written into an unpacked artifact, last: without it a directory does not count as installed.
 STAMP = ".artifact.json"
+
+# Where the distribution keeps Python modules; what no wheel has is linked from there.
+DISTRIBUTION = "/usr/lib/python3/dist-packages"
 
 # Seconds without a byte from the server.
 TIMEOUT = 60
@@ -242,3 +246,89 @@ def switch(link, target):
     if after != target:
         raise CommandExecutionError(f"{link} points to {after} after the switch to {target}")
     return {"old": before, "new": after}
+
+
+def native(modules, source=DISTRIBUTION):
+    """
+    Find extension modules of the distribution's Python, for an environment that no wheel brings
+    them to (bindings of librados, librbd, libvirt).
+
+    modules
+        Names to import, such as ``[rados, rbd]``
+    source
+        Directory that the distribution's packages install to
+
+    Returns ``{file name: path}``: each module for every Python that the distribution has. Raises
+    ``CommandExecutionError`` with the names of those that are not there.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt ctl01.example.test artifact.native '[rados, rbd]'
+    """
+    found, missing = {}, []
+    for module in modules:
+        paths = glob.glob(os.path.join(glob.escape(source), f"{glob.escape(module)}.*so"))
+        found.update({os.path.basename(path): path for path in paths})
+        if not paths:
+            missing.append(module)
+    if missing:
+        raise CommandExecutionError(
+            f"{source} has no extension module {', '.join(missing)}: install the package that"
+            " brings it (source:native:packages)"
+        )
+    return found
+
+
+def link_native(name, links):
+    """
+    Make a directory hold exactly these links, so that an import from it finds nothing else.
+
+    name
+        The directory; made when it is not there. What is in it and no link is refused.
+    links
+        ``{file name: path}``, as :py:func:`artifact.native <native>` returns them
+
+    Returns ``{"old": {file name: path}, "new": ...}``. Raises ``CommandExecutionError``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt ctl01.example.test artifact.link_native /opt/openstack/native/glance '{}'
+    """
+    before = linked(name)
+    os.makedirs(name, mode=0o755, exist_ok=True)
+    for stale in set(before) - set(links):
+        _unlink(os.path.join(name, stale))
+    for file, path in links.items():
+        if before.get(file) != path:
+            partial = os.path.join(name, f".{file}.new")
+            _unlink(partial)
+            os.symlink(path, partial)
+            os.replace(partial, os.path.join(name, file))
+    return {"old": before, "new": linked(name)}
+
+
+def linked(name):
+    """
+    Return what a directory of links holds: ``{file name: path}``; empty when it is not there.
+
+    name
+        The directory. Raises ``CommandExecutionError`` when something in it is no link.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt ctl01.example.test artifact.linked /opt/openstack/native/glance
+    """
+    try:
+        names = sorted(os.listdir(name))
+    except FileNotFoundError:
+        return {}
+    strange = [file for file in names if not os.path.islink(os.path.join(name, file))]
+    if strange:
+        raise CommandExecutionError(f"{name} holds {strange[0]}, which is no link; move it away")
+    return {file: os.readlink(os.path.join(name, file)) for file in names}

@@ -69,3 +69,39 @@ def deployed(name, source, sha256, current=None, ca=None):
         return ret
     ret["comment"] = f"{name} was deployed"
     return ret
+
+
+def native(name, modules, source=None):
+    """
+    A directory holds the distribution's extension modules of these names, and nothing else: an
+    environment that has it in its path can import them, and what its lock pins stays in force.
+
+    name
+        The directory, such as ``/opt/openstack/native/glance``.
+    modules
+        Names to import, such as ``[rados, rbd]``.
+    source
+        Where the distribution's packages install them (default: Debian's).
+    """
+    ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} holds the modules"}
+    try:
+        before = __salt__["artifact.linked"](name)
+        try:
+            wanted = __salt__["artifact.native"](modules, **({"source": source} if source else {}))
+        except CommandExecutionError:
+            if not __opts__["test"]:
+                raise
+            # the packages may be about to come
+            wanted = dict.fromkeys(modules, "not installed yet")
+        if wanted == before:
+            return ret
+        ret["changes"] = {"links": {"old": before, "new": wanted}}
+        if __opts__["test"]:
+            ret.update(result=None, comment=f"{name} would hold {', '.join(modules)}")
+            return ret
+        ret["changes"]["links"] = __salt__["artifact.link_native"](name, wanted)
+    except (CommandExecutionError, OSError) as err:
+        ret.update(result=False, changes={}, comment=str(err))
+        return ret
+    ret["comment"] = f"{name} was given {', '.join(modules)}"
+    return ret

@@ -25,7 +25,7 @@ from saltern.model import Inventory, nodes, secrets
 from saltern.model.cluster import compile_cluster
 from tests.support import TREE
 
-CLUSTERS = ("demo-core", "demo-ceph", "iaas", "caas")
+CLUSTERS = ("demo-core", "demo-ceph", "demo", "iaas", "caas")
 PGP = "-----BEGIN PGP MESSAGE-----\n\n{}\n-----END PGP MESSAGE-----"
 _MESSAGE = re.compile(re.escape(PGP).replace(r"\{\}", r"(\w+)"))
 FOLDER = Path(__file__).parent / "golden"

@@ -64,6 +64,33 @@ ROLES = {
         "salt.master": 1,
         "salt.minion": 7,
     },
+    "demo": {
+        "ceph.client": 4,
+        "ceph.common": 9,
+        "ceph.mgr": 3,
+        "ceph.mon": 3,
+        "ceph.osd": 3,
+        "ceph.rgw": 2,
+        "ceph.setup": 3,
+        "galera.database": 3,
+        "galera.server": 3,
+        "glance.server": 3,
+        "haproxy.proxy": 3,
+        "keepalived.vrrp": 3,
+        "keystone.keys": 1,
+        "keystone.server": 3,
+        "linux.system": 13,
+        "memcached.server": 3,
+        "nginx.server": 4,
+        "openstack.resources": 1,
+        "pki.ca": 1,
+        "pki.host": 13,
+        "placement.server": 3,
+        "rabbitmq.server": 3,
+        "salt.api": 1,
+        "salt.master": 1,
+        "salt.minion": 13,
+    },
     "iaas": {
         "ceph.client": 83,
         "ceph.common": 100,
@@ -243,7 +270,7 @@ def test_lint_warns_of_missing_formulas_alone(tree: Inventory) -> None:
     assert not report.errors
 
 
-@pytest.mark.parametrize("cluster", ["demo-core", "demo-ceph"])
+@pytest.mark.parametrize("cluster", ["demo-core", "demo-ceph", "demo"])
 def test_a_lab_cluster_may_be_deployed(tree: Inventory, cluster: str) -> None:
     assert list(map(str, lint.check(tree, cluster, FORMULAS))) == []
 
