@@ -41,7 +41,7 @@ CA = "/etc/saltern/pki/ca.crt"
 CONNECT_TIMEOUT = 10
 
 # Keys that say how a check is asked, not what.
-_MANNER = ("retry", "timeout", "comment")
+_MANNER = ("retry", "timeout", "comment", "scope")
 
 # Where a deployment writes, and MiB it needs free there at least.
 _DISK = {"/": 2048, "/var": 1024, "/tmp": 256}  # noqa: S108  # looked at, not written to
@@ -179,10 +179,14 @@ def _check_call(fun, args=(), kwargs=None, timeout=CONNECT_TIMEOUT):
         return ("ok", f"{fun} is content") if answer else ("call-refused", f"{fun} says no")
     sentence = str(answer.get("sentence") or answer.get("comment") or "").rstrip(".")
     good = bool(answer.get("ok", answer.get("result", False)))
+    sentence = sentence or (f"{fun} is content" if good else f"{fun} says no")
+    if answer.get("code"):
+        # of the closed list, with its level beside it
+        return str(answer["code"]), sentence, str(answer.get("verdict") or "unknown")
     code = "ok" if good else "call-refused"
     if good and answer.get("verdict") == "warn":
         code = "call-warned"
-    return code, sentence or (f"{fun} is content" if good else f"{fun} says no")
+    return code, sentence
 
 
 _KINDS = {
@@ -215,8 +219,8 @@ def _ask(item, kind):
         options["timeout"] = item["timeout"]
     try:
         if kind in _KINDS:
-            code, sentence = _KINDS[kind](item[kind], **options)
-            return _VERDICTS.get(code, "fail"), code, sentence
+            code, sentence, *verdict = _KINDS[kind](item[kind], **options)
+            return (verdict or [_VERDICTS.get(code, "fail")])[0], code, sentence
         if _MORE[kind] not in __salt__:
             return "unknown", "call-missing", f"{_MORE[kind]} is not available on this host"
         answer = __salt__[_MORE[kind]](item[kind], **options)
@@ -243,10 +247,11 @@ def check(checks):
         ``ca``: trusted beside the system's), ``file`` (``mode``, ``user``, ``group``), ``call``
         (``args``, ``kwargs``; the function returns a truth value or
         ``{"ok": bool, "sentence": str}``, with ``"verdict": "warn"`` where it is content and has
-        something to tell), and ``tls``, ``disk``, ``clock``, ``version`` with the arguments of
-        :py:mod:`health_host`.
+        something to tell, or with ``verdict`` and a ``code`` of its own), and ``tls``, ``disk``,
+        ``clock``, ``version`` with the arguments of :py:mod:`health_host`.
         All of them: ``timeout`` of a connection in seconds,
-        ``retry: {attempts: N, interval: seconds}``
+        ``retry: {attempts: N, interval: seconds}``, ``scope``: ``cluster`` for what no node alone
+        answers for
 
     Returns a list of ``{"check": …, "ok": bool, "verdict": "ok" | "warn" | "fail" | "unknown",
     "code": str, "sentence": str}`` in the order asked. ``ok`` is true for ``ok`` and ``warn``;

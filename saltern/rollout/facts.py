@@ -81,7 +81,8 @@ def peers(nodes: Mapping[str, Node], chosen: Iterable[str]) -> tuple[str, ...]:
 def questions(nodes: Mapping[str, Node], asked: Iterable[str]) -> list[Question]:
     """Make the question of each node; a node without any health check is not asked.
 
-    A check is asked once: what needs patience after a restart needs none at rest.
+    A check is asked once: what needs patience after a restart needs none at rest. One of the scope
+    ``cluster`` is left out: no node is down for what all of them are asked.
 
     :param nodes: compiled nodes by id, as they are served now
     :param asked: ids of those to ask
@@ -93,6 +94,8 @@ def questions(nodes: Mapping[str, Node], asked: Iterable[str]) -> list[Question]
             lifecycle = nodes[node].lifecycle.get(role)
             health = lifecycle.get("health") if isinstance(lifecycle, Mapping) else None
             for check in health if isinstance(health, Sequence) else ():
+                if check.get("scope") == "cluster":
+                    continue
                 roles.append(role)
                 checks.append({key: value for key, value in check.items() if key != "retry"})
         if checks:

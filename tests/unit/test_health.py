@@ -292,6 +292,18 @@ def test_a_call_may_warn(loader):
     assert verdict(call="x.healthy")["verdict"] == "fail"
 
 
+def test_a_call_may_have_a_code_of_its_own(loader):
+    said = {"ok": False, "verdict": "fail", "code": "ceph-pgs", "sentence": "3 peering."}
+    loader["x.healthy"] = lambda: said
+    answer = verdict(call="x.healthy", scope="cluster")
+    assert (answer["verdict"], answer["code"]) == ("fail", "ceph-pgs")
+    said.update(ok=True, verdict="warn")
+    assert verdict(call="x.healthy")["verdict"] == "warn"
+    # without a level nothing is known
+    del said["verdict"]
+    assert health.check([{"call": "x.healthy"}])[0]["verdict"] == "unknown"
+
+
 def test_a_call_gets_its_arguments(loader):
     loader["x.healthy"] = lambda a, b: {"ok": (a, b) == (1, 2), "sentence": "."}
     assert ask(call="x.healthy", args=[1], kwargs={"b": 2})[0] is True

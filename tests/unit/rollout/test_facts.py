@@ -47,6 +47,13 @@ def test_a_node_without_health_checks_and_one_that_is_not_there_are_not_asked() 
     assert asked("cmp01", "ghost") == []
 
 
+def test_no_node_is_down_for_what_the_whole_cluster_is_asked() -> None:
+    health = [{"unit": "osd"}, {"call": "x.pgs", "scope": "cluster"}]
+    node = FakeNode(("store.server",), {"store.server": {"health": health}})
+    (question,) = facts.questions({"osd01": node}, ["osd01"])
+    assert question.checks == ({"unit": "osd"},)
+
+
 def test_peers_are_all_that_share_a_role() -> None:
     assert facts.peers(NODES, ["ctl02"]) == ("ctl01", "ctl02")
     assert facts.peers(NODES, ["cmp01", "ghost"]) == ("cmp01",)
