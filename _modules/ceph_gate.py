@@ -3,7 +3,8 @@ Questions that decide whether a daemon of Ceph may go, and whether it is back
 =============================================================================
 
 Asked before and after every wave, as ``{call: ceph_gate.…}`` in a role's lifecycle or by hand. Each
-answers ``{"ok": bool, "sentence": str}``; what cannot be asked is not ok.
+answers ``{"ok": bool, "verdict": "ok" | "warn" | "fail", "code": str, "sentence": str}``; what
+cannot be asked is not ok. The codes are in ``docs/reference/codes.md``.
 """
 
 import time
@@ -14,10 +15,68 @@ __virtualname__ = "ceph_gate"
 
 # What the manager answers when it says no, and when it does not know yet.
 _NO = (-16, -11)
+# Ceph's own checks by what they mean here, the worst first; the rest is a warning like any other.
+_CODES = {
+    "ceph-damaged": ("PG_DAMAGED", "OSD_SCRUB_ERRORS", "OBJECT_UNFOUND"),
+    "ceph-full": (
+        "OSD_FULL", "OSD_BACKFILLFULL", "OSD_NEARFULL", "POOL_FULL", "POOL_BACKFILLFULL",
+        "POOL_NEARFULL", "PG_BACKFILL_FULL", "PG_RECOVERY_FULL", "MON_DISK_CRIT", "MON_DISK_LOW",
+        "BLUEFS_SPILLOVER",
+    ),
+    "ceph-clock": ("MON_CLOCK_SKEW",),
+    "ceph-quorum": ("MON_DOWN",),
+    "ceph-manager": ("MGR_DOWN",),
+    "ceph-down": (
+        "OSD_DOWN", "OSD_HOST_DOWN", "OSD_RACK_DOWN", "OSD_ROOT_DOWN", "OSD_ORPHAN",
+        "MDS_ALL_DOWN", "FS_WITH_FAILED_MDS", "FS_DEGRADED", "MDS_INSUFFICIENT_STANDBY",
+    ),
+    "ceph-pgs": ("PG_AVAILABILITY", "PG_DEGRADED", "OBJECT_MISPLACED", "PG_NOT_CLEAN"),
+    "ceph-slow": ("SLOW_OPS", "OSD_SLOW_PING_TIME_BACK", "OSD_SLOW_PING_TIME_FRONT"),
+    "ceph-flags": ("OSDMAP_FLAGS", "OSD_FLAGS"),
+}  # fmt: skip
+# States of placement groups that serve nothing, whose cause is worth asking for.
+_STUCK = ("down", "incomplete", "peering", "stale")
+_NAMED = 5
 
 
 def __virtual__():
     return __virtualname__
+
+
+def _answer(code, sentence, verdict=""):
+    verdict = verdict or ("ok" if code == "ok" else "fail")
+    return {"ok": verdict != "fail", "verdict": verdict, "code": code, "sentence": sentence}
+
+
+def _unasked(err):
+    return _answer("ceph-unreachable", str(err))
+
+
+def cluster(ignore=()):
+    """
+    Check the health of the whole cluster; flags that are held as a lease do not count against it,
+    and neither does what somebody accepted (``ceph health mute``).
+
+    ignore
+        Codes of Ceph's checks that do not count either
+
+    Returns the verdict on the worst of what Ceph warns of, with all of it in the sentence.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mon01.example.test ceph_gate.cluster
+    """
+    try:
+        found = __salt__["ceph_cluster.health"](ignore)
+    except CommandExecutionError as err:
+        return _unasked(err)
+    if found["ok"]:
+        code = "ok" if found["verdict"] == "ok" else "ceph-flags"
+        return _answer(code, found["sentence"], found["verdict"])
+    named = (code for code, checks in _CODES.items() if {*checks} & {*found["checks"]})
+    return _answer(next(named, "ceph-warning"), found["sentence"])
 
 
 def _ask(prefix, **more):
@@ -31,7 +90,7 @@ def in_quorum(name=None):
     name
         Of the monitor; default: this host's
 
-    Returns ``{"ok", "verdict", "sentence"}``; a quorum that would end with the loss of one more
+    Returns the verdict; a quorum that would end with the loss of one more
     monitor is content with a warning.
 
     CLI Example:
@@ -44,50 +103,50 @@ def in_quorum(name=None):
     try:
         found = _ask("quorum_status")
     except CommandExecutionError as err:
-        return {"ok": False, "verdict": "fail", "sentence": str(err)}
+        return _unasked(err)
     quorum = sorted(found["quorum_names"])
     everyone = sorted(item["name"] for item in found["monmap"]["mons"])
     if name not in everyone:
         sentence = f"Monitor {name} is not in the map of the cluster ({', '.join(everyone)})."
-        return {"ok": False, "verdict": "fail", "sentence": sentence}
+        return _answer("ceph-quorum", sentence)
     if name not in quorum:
         sentence = f"Monitor {name} is not in the quorum of {', '.join(quorum)}."
-        return {"ok": False, "verdict": "fail", "sentence": sentence}
+        return _answer("ceph-quorum", sentence)
     spare = len(quorum) - 1 > len(everyone) // 2
     sentence = f"{len(quorum)} of {len(everyone)} monitors are in the quorum"
     sentence += "." if spare or len(everyone) == 1 else "; it ends with the loss of one more."
-    verdict = "ok" if len(quorum) == len(everyone) else "warn"
-    return {"ok": True, "verdict": verdict, "sentence": sentence}
+    if len(quorum) == len(everyone):
+        return _answer("ok", sentence)
+    return _answer("ceph-quorum", sentence, "warn")
 
 
 def quorum_without(name=None):
     """
-    Check that a majority of the monitors is left when one goes, before it goes.
+    Check that a majority of the monitors is left when some go, before they go.
 
     name
-        Of the monitor; default: this host's
+        Of the monitor, or a list of names; default: this host's
 
-    Returns ``{"ok", "sentence"}``.
+    Returns the verdict.
 
     CLI Example:
 
     .. code-block:: bash
 
         salt mon01.example.test ceph_gate.quorum_without
+        salt mon01.example.test ceph_gate.quorum_without '[mon02, mon03]'
     """
-    name = name or _name()
+    names = _names(name or _name())
     try:
         found = _ask("quorum_status")
     except CommandExecutionError as err:
-        return {"ok": False, "sentence": str(err)}
-    left = sorted(set(found["quorum_names"]) - {name})
+        return _unasked(err)
+    left = sorted({*found["quorum_names"]} - {*names})
     everyone = len(found["monmap"]["mons"])
-    good = len(left) > everyone // 2
-    sentence = f"Without {name} there are {len(left)} of {everyone} monitors in the quorum"
-    return {
-        "ok": good,
-        "sentence": f"{sentence}." if good else f"{sentence}, which is no majority.",
-    }
+    sentence = f"Without {', '.join(names)} {len(left)} of {everyone} monitors are in the quorum"
+    if len(left) > everyone // 2:
+        return _answer("ok", f"{sentence}.")
+    return _answer("ceph-quorum", f"{sentence}, which is no majority.")
 
 
 def manager_active(name=None):
@@ -97,7 +156,7 @@ def manager_active(name=None):
     name
         Of the manager; default: this host's
 
-    Returns ``{"ok", "sentence"}``.
+    Returns the verdict.
 
     CLI Example:
 
@@ -109,32 +168,32 @@ def manager_active(name=None):
     try:
         found = _ask("mgr dump")
     except CommandExecutionError as err:
-        return {"ok": False, "sentence": str(err)}
+        return _unasked(err)
     if not found.get("available"):
-        return {"ok": False, "sentence": "No manager is active."}
+        return _answer("ceph-manager", "No manager is active.")
     known = {found["active_name"], *(item["name"] for item in found["standbys"])}
     if name not in known:
-        return {"ok": False, "sentence": f"Manager {name} has not reported to the monitors."}
+        return _answer("ceph-manager", f"Manager {name} has not reported to the monitors.")
     role = "is active" if name == found["active_name"] else "stands by"
-    return {"ok": True, "sentence": f"Manager {name} {role}."}
+    return _answer("ok", f"Manager {name} {role}.")
 
 
 def _name():
     return __pillar__.get("host", {}).get("name") or __grains__["id"].partition(".")[0]
 
 
-def _ids(ids):
-    return [str(one) for one in (ids if isinstance(ids, list | tuple) else [ids])]
+def _names(names):
+    return [str(one) for one in (names if isinstance(names, list | tuple) else [names])]
 
 
 def _label(ids):
-    return ", ".join(f"osd.{one}" for one in _ids(ids))
+    return ", ".join(f"osd.{one}" for one in _names(ids))
 
 
 def _judged(command, ids):
     """What the manager says of object stores, and why it could not be asked, empty when it was."""
     try:
-        found = _ask(command, target="mgr", accept=_NO, arguments={"ids": _ids(ids)})
+        found = _ask(command, target="mgr", accept=_NO, arguments={"ids": _names(ids)})
     except CommandExecutionError as err:
         return {}, str(err)
     return (found if isinstance(found, dict) else {}), ""
@@ -147,7 +206,7 @@ def ok_to_stop(ids):
     ids
         Numbers of object stores, such as ``[0, 3]``
 
-    Returns ``{"ok", "sentence"}``.
+    Returns the verdict.
 
     CLI Example:
 
@@ -157,16 +216,44 @@ def ok_to_stop(ids):
     """
     found, unasked = _judged("osd ok-to-stop", ids)
     if unasked:
-        return {"ok": False, "sentence": unasked}
+        return _unasked(unasked)
     if found.get("ok_to_stop") is True:
-        return {"ok": True, "sentence": f"{_label(ids)} may stop."}
+        return _answer("ok", f"{_label(ids)} may stop.")
     number = found.get("num_not_ok_pgs", 0)
     why = (
         f"{number} placement groups would be unavailable"
         if number
         else "the manager does not know all placement groups yet"
     )
-    return {"ok": False, "sentence": f"{_label(ids)} cannot stop: {why}."}
+    return _answer("ceph-stop", f"{_label(ids)} cannot stop: {why}.")
+
+
+def hosts_ok_to_stop(names):
+    """
+    Ask the manager whether all object stores of some hosts may stop, all at once.
+
+    names
+        Of the hosts in the CRUSH map; one without object stores takes nothing away
+
+    Returns the verdict.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mon01.example.test ceph_gate.hosts_ok_to_stop '[osd01, osd02]'
+    """
+    names = _names(names)
+    try:
+        tree = __salt__["ceph_cluster.osd_tree"]()
+    except CommandExecutionError as err:
+        return _unasked(err)
+    ids = [osd["id"] for osd in tree.values() if osd["location"].get("host") in names]
+    if not ids:
+        return _answer("ok", f"{', '.join(names)}: no object store is there.")
+    found = ok_to_stop(ids)
+    found["sentence"] = f"{', '.join(names)}: {found['sentence']}"
+    return found
 
 
 def safe_to_destroy(ids):
@@ -176,7 +263,7 @@ def safe_to_destroy(ids):
     ids
         Numbers of object stores
 
-    Returns ``{"ok", "sentence"}``.
+    Returns the verdict.
 
     CLI Example:
 
@@ -186,9 +273,9 @@ def safe_to_destroy(ids):
     """
     found, unasked = _judged("osd safe-to-destroy", ids)
     if unasked:
-        return {"ok": False, "sentence": unasked}
-    if {str(one) for one in found.get("safe_to_destroy", ())} >= set(_ids(ids)):
-        return {"ok": True, "sentence": f"{_label(ids)} may go for ever."}
+        return _unasked(unasked)
+    if {str(one) for one in found.get("safe_to_destroy", ())} >= set(_names(ids)):
+        return _answer("ok", f"{_label(ids)} may go for ever.")
     reasons = [
         f"{text}: {_label(found[key])}"
         for key, text in (
@@ -199,7 +286,7 @@ def safe_to_destroy(ids):
         if found.get(key)
     ]
     why = "; ".join(reasons) or "the manager does not know all placement groups yet"
-    return {"ok": False, "sentence": f"{_label(ids)} cannot go for ever: {why}."}
+    return _answer("ceph-destroy", f"{_label(ids)} cannot go for ever: {why}.")
 
 
 def _clean(state):
@@ -212,8 +299,10 @@ def pgs():
     """
     Tell whether all placement groups are active and clean, and what keeps those that are not.
 
-    Returns ``{"ok", "sentence", "clean", "all", "states": {state: number}, "down": {"osd.7":
-    seconds since the epoch}}``.
+    What somebody accepted (``ceph health mute PG_DEGRADED``) is a warning, while all of them serve.
+
+    Returns the verdict and ``{"clean", "all", "states": {state: number}, "down": {"osd.7":
+    since when}}``.
 
     CLI Example:
 
@@ -222,34 +311,59 @@ def pgs():
         salt mon01.example.test ceph_gate.pgs
     """
     try:
-        found, dump = _ask("status")["pgmap"], _ask("osd dump")
+        status, dump = _ask("status"), _ask("osd dump")
     except CommandExecutionError as err:
-        nothing = {"clean": 0, "all": 0, "states": {}, "down": {}}
-        return {"ok": False, "sentence": str(err), **nothing}
+        return {**_unasked(err), "clean": 0, "all": 0, "states": {}, "down": {}}
+    found = status["pgmap"]
     states = {item["state_name"]: item["count"] for item in found.get("pgs_by_state", [])}
     clean = sum(number for state, number in states.items() if _clean(state))
     since = {item["osd"]: item.get("down_stamp", "") for item in dump.get("osd_xinfo", [])}
     down = {
-        f"osd.{item['osd']}": since.get(item["osd"], "") for item in dump["osds"] if not item["up"]
+        f"osd.{item['osd']}": since.get(item["osd"], "")[:19]
+        for item in dump["osds"]
+        if not item["up"]
     }
     everything = found.get("num_pgs", 0)
     sentence = f"{clean} of {everything} placement groups are active and clean"
     wrong = [f"{number} {state}" for state, number in sorted(states.items()) if not _clean(state)]
     if wrong:
+        blockers = _blockers(states)
         sentence += f"; {', '.join(wrong)}"
+        sentence += f"; blocked by {', '.join(blockers)}" if blockers else ""
     if down:
         sentence += "; " + ", ".join(
-            f"{name} is down" + (f" since {stamp[:19]}" if stamp[:1] in "12" else "")
+            f"{name} is down" + (f" since {stamp}" if stamp[:1] in "12" else "")
             for name, stamp in sorted(down.items())
         )
-    return {
-        "ok": clean == everything,
-        "sentence": f"{sentence}.",
-        "clean": clean,
-        "all": everything,
-        "states": states,
-        "down": down,
-    }
+    code, verdict = ("ok", "ok") if clean == everything else ("ceph-pgs", "fail")
+    if any("inconsistent" in state for state in states):
+        code = "ceph-damaged"
+    serving = all("active" in state.split("+") for state in states)
+    if code == "ceph-pgs" and serving and _muted(status):
+        verdict = "warn"
+    more = {"clean": clean, "all": everything, "states": states, "down": down}
+    return {**_answer(code, f"{sentence}.", verdict), **more}
+
+
+def _muted(status):
+    """Whether somebody accepted that copies are missing."""
+    checks = status["health"]["checks"]
+    named = [checks[code] for code in _CODES["ceph-pgs"] if code in checks]
+    return bool(named) and all(check.get("muted") for check in named)
+
+
+def _blockers(states):
+    """Object stores that others wait for, so that placement groups serve nothing."""
+    stuck = sorted({*_STUCK} & {word for state in states for word in state.split("+")})
+    if not stuck:
+        return []
+    try:
+        found = _ask("pg ls", target="mgr", arguments={"states": stuck})
+    except CommandExecutionError:
+        return []  # the manager is a help here, the monitors have said what matters
+    listed = found.get("pg_stats", []) if isinstance(found, dict) else []
+    names = {osd for item in listed for osd in item.get("blocked_by", ())}
+    return [f"osd.{number}" for number in sorted(names)][:_NAMED]
 
 
 def wait_clean(timeout=300, interval=2):

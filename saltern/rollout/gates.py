@@ -41,6 +41,19 @@ CODES: Mapping[str, tuple[str, ...]] = {
     "clock-free": (WARN, FAIL),
     "version-missing": (FAIL,),
     "version-differs": (FAIL,),
+    "ceph-unreachable": (FAIL,),
+    "ceph-damaged": (FAIL,),
+    "ceph-full": (FAIL,),
+    "ceph-clock": (FAIL,),
+    "ceph-quorum": (WARN, FAIL),
+    "ceph-manager": (FAIL,),
+    "ceph-down": (FAIL,),
+    "ceph-pgs": (WARN, FAIL),
+    "ceph-slow": (FAIL,),
+    "ceph-flags": (WARN, FAIL),
+    "ceph-warning": (FAIL,),
+    "ceph-stop": (FAIL,),
+    "ceph-destroy": (FAIL,),
     "not-asked": (UNKNOWN,),
     "no-answer": (UNKNOWN,),
     "bad-answer": (UNKNOWN,),
@@ -132,7 +145,7 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict | None:
 
 def _named(check: Mapping[str, Any]) -> str:
     """``unit keystone-api``: the kind of a check and its object."""
-    manner = ("retry", "timeout", "comment")
+    manner = ("retry", "timeout", "comment", "scope")
     for key, value in check.items():
         if key not in manner:
             return f"{key} {value}"

@@ -55,6 +55,7 @@ class Cluster:
         self.osds = {number: {"up": 1, "in": 1, "host": f"osd0{number // 2 + 1}"}
                      for number in range(6)}  # fmt: skip
         self.states = {"active+clean": 33}
+        self.blocked_by: list[list[int]] = []
         self.stoppable: set[str] = {str(number) for number in self.osds}
         self.destroyable: set[str] = set()
 
@@ -208,6 +209,10 @@ class Cluster:
         left = sorted(int(one) for one in set(words["ids"]) - self.destroyable)
         data = {"safe_to_destroy": safe, "active": left, "missing_stats": [], "stored_pgs": []}
         return EBUSY if left else 0, data, "no" if left else ""
+
+    def do_pg_ls(self, words: Any, body: str) -> Any:
+        stats = [{"pgid": f"1.{n}", "blocked_by": ids} for n, ids in enumerate(self.blocked_by)]
+        return {"pg_ready": True, "pg_stats": stats}
 
     # -- pools, rules ----------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from saltern.modules import (
     ceph_monitor,
     ceph_store,
 )
+from saltern.rollout import gates
 from tests.support.rados import Cluster
 
 HEX = "000102030405060708090a0b0c0d0e0f"
@@ -160,8 +161,11 @@ def test_a_monitor_may_go_while_a_majority_is_left(cluster: Cluster) -> None:
     assert ceph_gate.quorum_without("mon01")["ok"] is True
     cluster.quorum = ["mon01", "mon02"]
     assert ceph_gate.quorum_without("mon01")["ok"] is False
+    assert ceph_gate.quorum_without("mon01")["code"] == "ceph-quorum"
     # one that is away already takes nothing away
     assert ceph_gate.quorum_without("mon03")["ok"] is True
+    cluster.quorum = ["mon01", "mon02", "mon03"]
+    assert ceph_gate.quorum_without(["mon02", "mon03"])["ok"] is False
 
 
 def test_managers(cluster: Cluster) -> None:
@@ -173,14 +177,29 @@ def test_managers(cluster: Cluster) -> None:
 
 
 def test_the_manager_is_asked_who_may_stop(cluster: Cluster) -> None:
-    assert ceph_gate.ok_to_stop([0, 3]) == {"ok": True, "sentence": "osd.0, osd.3 may stop."}
+    good = {"ok": True, "verdict": "ok", "code": "ok", "sentence": "osd.0, osd.3 may stop."}
+    assert ceph_gate.ok_to_stop([0, 3]) == good
     assert cluster.said[-1]["ids"] == ["0", "3"]
     cluster.stoppable = {"0"}
     found = ceph_gate.ok_to_stop([0, 3])
-    assert found["ok"] is False
+    assert (found["ok"], found["code"]) == (False, "ceph-stop")
     assert "3 placement groups would be unavailable" in found["sentence"]
     cluster.managers = []
     assert ceph_gate.ok_to_stop(0)["ok"] is False
+
+
+def test_all_object_stores_of_a_wave_are_asked_for_at_once(cluster: Cluster) -> None:
+    found = ceph_gate.hosts_ok_to_stop(["osd01", "osd03"])
+    assert (found["code"], cluster.said[-1]["ids"]) == ("ok", ["0", "1", "4", "5"])
+    # one host alone could be spared, both together cannot
+    cluster.stoppable = {"0", "1"}
+    assert ceph_gate.hosts_ok_to_stop("osd01")["ok"] is True
+    found = ceph_gate.hosts_ok_to_stop(["osd01", "osd03"])
+    assert (found["verdict"], found["code"]) == ("fail", "ceph-stop")
+    assert found["sentence"].startswith("osd01, osd03: osd.0, osd.1, osd.4, osd.5 cannot stop: 3")
+    assert ceph_gate.hosts_ok_to_stop(["mon01"])["code"] == "ok"
+    cluster.up = False
+    assert ceph_gate.hosts_ok_to_stop(["osd01"])["code"] == "ceph-unreachable"
 
 
 def test_the_manager_is_asked_who_may_go_for_ever(cluster: Cluster) -> None:
@@ -204,6 +223,72 @@ def test_placement_groups_that_are_not_clean_are_explained(cluster: Cluster) -> 
         CommandExecutionError, match=r"Not clean after 0 s: 30 of 33.*osd.5 is down"
     ):
         ceph_gate.wait_clean(timeout=0, interval=0)
+
+
+def test_who_blocks_placement_groups_is_named(cluster: Cluster) -> None:
+    cluster.states = {"active+clean": 30, "peering": 3}
+    cluster.blocked_by = [[3], [3, 7], []]
+    found = ceph_gate.pgs()
+    assert "3 peering; blocked by osd.3, osd.7" in found["sentence"]
+    assert cluster.said[-1] == {"prefix": "pg ls", "format": "json", "states": ["peering"]}
+    # without a manager the monitors' word is left
+    cluster.managers = []
+    assert (
+        ceph_gate.pgs()["sentence"] == "30 of 33 placement groups are active and clean; 3 peering."
+    )
+
+
+def test_missing_copies_that_were_accepted_are_a_warning(cluster: Cluster) -> None:
+    cluster.states = {"active+clean": 30, "active+undersized+degraded": 3}
+    cluster.checks = {"PG_DEGRADED": "Degraded data redundancy"}
+    assert ceph_gate.pgs()["verdict"] == "fail"
+    cluster.muted = {"PG_DEGRADED"}
+    found = ceph_gate.pgs()
+    assert (found["ok"], found["verdict"], found["code"]) == (True, "warn", "ceph-pgs")
+    # what serves nothing cannot be accepted
+    cluster.states["peering"] = 1
+    assert ceph_gate.pgs()["verdict"] == "fail"
+
+
+@pytest.mark.parametrize(
+    ("checks", "code"),
+    [
+        ({}, "ok"),
+        ({"OSD_NEARFULL": "1 nearfull osd(s)"}, "ceph-full"),
+        ({"POOL_FULL": "1 pool(s) full"}, "ceph-full"),
+        ({"MON_CLOCK_SKEW": "clock skew detected on mon.mon02"}, "ceph-clock"),
+        ({"SLOW_OPS": "3 slow ops, oldest one blocked for 33 sec"}, "ceph-slow"),
+        ({"OSD_DOWN": "1 osds down", "PG_DEGRADED": "Degraded data redundancy"}, "ceph-down"),
+        ({"MON_DOWN": "1/3 mons down"}, "ceph-quorum"),
+        ({"PG_DAMAGED": "1 pg inconsistent", "OSD_DOWN": "1 osds down"}, "ceph-damaged"),
+        ({"OSDMAP_FLAGS": "noout flag(s) set"}, "ceph-flags"),
+        ({"RECENT_CRASH": "1 daemons have recently crashed"}, "ceph-warning"),
+    ],
+)
+def test_what_the_cluster_warns_of_has_a_code(
+    cluster: Cluster, checks: dict[str, str], code: str
+) -> None:
+    cluster.checks = checks
+    found = ceph_gate.cluster()
+    assert found["code"] == code
+    assert found["verdict"] in gates.CODES[code]
+    assert all(text in found["sentence"] for text in checks.values())
+    # what somebody accepted does not count
+    cluster.muted = {*checks}
+    assert ceph_gate.cluster()["code"] == "ok"
+
+
+def test_a_cluster_that_does_not_answer_has_a_code(cluster: Cluster) -> None:
+    cluster.up = False
+    for check in (ceph_gate.cluster, ceph_gate.in_quorum, ceph_gate.pgs, ceph_gate.manager_active):
+        assert check()["code"] == "ceph-unreachable"
+
+
+def test_a_flag_that_is_a_lease_is_a_warning(cluster: Cluster) -> None:
+    cluster.checks, cluster.flags = {"OSDMAP_FLAGS": "noout flag(s) set"}, {"noout"}
+    cluster.notes["saltern/lease/noout"] = '{"owner": "saltern", "since": "x"}'
+    found = ceph_gate.cluster()
+    assert (found["verdict"], found["code"]) == ("warn", "ceph-flags")
 
 
 @pytest.mark.parametrize("state", ["active+clean+inconsistent", "clean", "peering", "unknown"])
