@@ -14,9 +14,11 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import keystoneauth1.exceptions
 
+from saltern.sanity import objectstore
 from saltern.sanity.client import PREFIX, CheckError, Context, is_leftover
 
 #: Bytes of the image that is uploaded.
@@ -153,8 +155,29 @@ def _domain_id(context: Context) -> str:
     return str(found[0])
 
 
+def _shared_store(context: Context) -> bool:
+    """Tell whether new images go to a store that all members of Glance have."""
+    url = f"{_image_url(context)}/v2/info/stores/detail"
+    stores = context.session.get(url).json()["stores"]
+    kinds = [store["type"] for store in stores if store.get("default")]
+    _expect(len(kinds), 1, "the number of default stores")
+    return bool(kinds[0] != "file")
+
+
+def _image_url(context: Context) -> str:
+    found = context.session.get_endpoint(
+        service_type="image",
+        region_name=context.target.region,
+        interface=context.target.interface,
+    )
+    return str(found).rstrip("/")
+
+
 def image(context: Context, _: str) -> str:
-    """Upload an image of random content, download it and compare."""
+    """Upload an image of random content, download it and compare.
+
+    Where the store is shared, each member must bring it, past the load balancer.
+    """
     glance = context.cloud.image
     swept = _sweep(glance.images(owner=context.cloud.current_project_id), glance.delete_image)
     name, data = context.name(), secrets.token_bytes(IMAGE_BYTES)
@@ -176,10 +199,21 @@ def image(context: Context, _: str) -> str:
     _expect(held.hash_value, digest, f"the image's {held.hash_algo}")
     if glance.download_image(made).content != data:
         raise CheckError(f"the downloaded image differs from the {IMAGE_BYTES} bytes uploaded")
+    members = context.target.members["glance.server"] if _shared_store(context) else ()
+    parts = urlsplit(_image_url(context))
+    for member in members:
+        direct = parts._replace(netloc=f"{member}:{parts.port or 443}").geturl()
+        try:
+            content = context.session.get(f"{direct}/v2/images/{made.id}/file").content
+        except keystoneauth1.exceptions.ClientException as err:
+            raise CheckError(f"{member} does not bring the image ({err})") from None
+        if content != data:
+            raise CheckError(f"what {member} brings differs from the {IMAGE_BYTES} bytes uploaded")
     glance.delete_image(made, ignore_missing=False)
     listed = [one.id for one in glance.images(name=name)]
     _expect(listed, [], "the list of images after the deletion")
-    return f"{IMAGE_BYTES // 1000} kB uploaded, downloaded, compared and deleted{_swept(swept)}"
+    also = f", from each of {len(members)} members too" if members else ""
+    return f"{IMAGE_BYTES // 1000} kB uploaded, downloaded{also}, compared, deleted{_swept(swept)}"
 
 
 def inventory(context: Context, _: str) -> str:
@@ -207,4 +241,6 @@ CHECKS = (
     Check("user", "keystone.server", user),
     Check("image", "glance.server", image, seconds=60.0),
     Check("inventory", "placement.server", inventory),
+    Check("object by Swift", "ceph.rgw", objectstore.swift, seconds=60.0),
+    Check("object by S3", "ceph.rgw", objectstore.s3, seconds=60.0),
 )

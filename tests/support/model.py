@@ -20,7 +20,7 @@ from tests.support import TREE
 
 CLUSTER = "demo-core"
 #: those that the lab can deploy
-CLUSTERS = (CLUSTER, "demo-ceph")
+CLUSTERS = (CLUSTER, "demo-ceph", "demo")
 
 #: what the master's key store holds once keys were made: role -> repositories
 KEY_REPOSITORIES = {"keystone.server": ("fernet", "credential")}

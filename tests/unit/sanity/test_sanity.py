@@ -69,6 +69,7 @@ def test_a_pillar_that_lacks_something_is_refused(key: str) -> None:
         ),
         ({"glance_server": MEMBERS}, [("image", "")]),
         ({"placement_server": MEMBERS, "nginx_server": MEMBERS}, [("inventory", "")]),
+        ({"ceph_rgw": MEMBERS}, [("object by Swift", ""), ("object by S3", "")]),
     ],
 )
 def test_the_roles_choose_the_checks(
@@ -78,7 +79,8 @@ def test_the_roles_choose_the_checks(
 
 
 def test_every_control_plane_role_of_the_model_has_a_check() -> None:
-    everything = {"keystone_server": MEMBERS, "glance_server": MEMBERS, "placement_server": MEMBERS}
+    roles = ("keystone_server", "glance_server", "placement_server", "ceph_rgw")
+    everything = dict.fromkeys(roles, MEMBERS)
     assert {check for check, _ in planned(cloud(**everything))} == set(CHECKS)
 
 
