@@ -52,6 +52,7 @@ class Site:
     journal: str = ""
     revision: str = "HEAD"
     site_key: str = ""
+    provision: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -76,10 +77,12 @@ class Site:
                 where=where,
                 cure=f"Use one of: {', '.join(sorted(known))}",
             )
-        options = block.get("options") or {}
-        if not isinstance(options, Mapping):
-            raise PreflightError("saltern:options must be a mapping", where=where)
-        texts = {name: block[name] for name in known if name != "options" and block.get(name)}
+        mappings = {name: block.get(name) or {} for name in ("options", "provision")}
+        for name, value in mappings.items():
+            if not isinstance(value, Mapping):
+                raise PreflightError(f"saltern:{name} must be a mapping", where=where)
+            mappings[name] = dict(value)
+        texts = {name: block[name] for name in known if name not in mappings and block.get(name)}
         for name, value in texts.items():
             if not isinstance(value, str):
                 raise PreflightError(f"saltern:{name} must be a text", where=where)
@@ -91,7 +94,7 @@ class Site:
         for path in ("model", "artifacts", "store"):
             if path in texts:
                 texts[path] = Path(texts[path])
-        return cls(**{**texts, "cluster": name, "options": dict(options)})
+        return cls(**{**texts, **mappings, "cluster": name})
 
 
 def who(opts: Mapping[str, Any], user: str = "") -> str:

@@ -144,6 +144,15 @@ def stop(lab: str | None, hosts: tuple[str, ...], hard: bool) -> None:
 
 @lab.command()
 @option_lab
+def provisioner(lab: str | None) -> None:
+    """Start hosts from another image when the lab's master asks; ``up`` runs this by itself."""
+    from saltern.lab.provisioner import serve
+
+    serve(NspawnProvider(chosen(lab), report=click.echo))
+
+
+@lab.command()
+@option_lab
 @click.option("--all", "everything", is_flag=True, help="Take down every lab of this machine.")
 def down(lab: str | None, everything: bool) -> None:
     """Remove a lab and every trace of it; safe to run twice and after a crash."""

@@ -14,11 +14,13 @@ from typing import Any
 
 from saltern.errors import LabError, PreflightError
 from saltern.lab import keys, names, recipe
-from saltern.lab.hosts import repo_bind, use_offline_repo
+from saltern.lab.fresh import enable_minion, use_offline_repo
+from saltern.lab.hosts import repo_bind
 from saltern.lab.image import SALT_VENV, Report, ensure_image, silent, uv_program, wheelhouse
 from saltern.lab.nspawn import NspawnProvider
 from saltern.lab.paths import cache_dir
 from saltern.lab.provider import Bind, HostSpec
+from saltern.lab.provisioner import DIRECTORY, SOCKET, run_beside, socket_bind
 from saltern.lab.staging import Staged, host_facts
 from saltern.lab.wheel import ensure_wheel
 from saltern.rollout.returns import failed_states, is_state_return
@@ -36,7 +38,10 @@ BOOTSTRAP = "/run/saltern-bootstrap"
 MINIONS_TIMEOUT = 180
 #: The lab's own part of the master's configuration: what lies in the tree is deployed, also when
 #: it is in no commit.
-FRAGMENT = ("etc/salt/master.d/95-lab.conf", "saltern:\n  revision: worktree\n")
+FRAGMENT = (
+    "etc/salt/master.d/95-lab.conf",
+    f"saltern:\n  revision: worktree\n  provision: {{socket: {DIRECTORY}/{SOCKET}}}\n",
+)
 EXTRAS = "master"
 #: Where minions listen to the master.
 PUBLISH_PORT = 4505
@@ -99,6 +104,7 @@ class ClusterLab:
                 shown.append(Bind(str(artifacts), ARTIFACTS))
                 shown.append(Bind(str(wheelhouse(fact["image"])), WHEELS))
                 shown.append(Bind(str(uv_program()), UV))
+                shown.append(socket_bind(self.cluster))
             specs.append(
                 HostSpec(fact["name"], node_id, fact["address"], fact["image"], tuple(shown))
             )
@@ -122,7 +128,9 @@ class ClusterLab:
                 keys.seed_master(root, master, accepted)
                 copy_key_ring(self.staged.gpg_home, root / "etc/salt/gpgkeys")
 
-        return self.provider.up(self.specs(), prepare)
+        new = self.provider.up(self.specs(), prepare)
+        run_beside(self.cluster)
+        return new
 
     # -- the master ----------------------------------------------------------------------
 
@@ -332,15 +340,6 @@ def seed_minion_config(root: Path, minion_id: str, masters: Sequence[str]) -> No
     (salt / "minion_id").write_text(f"{minion_id}\n", encoding="utf-8")
     (salt / "minion.d/10-saltern.conf").write_text(recipe.data("minion.conf"), encoding="utf-8")
     (salt / "minion.d/20-master.conf").write_text(masters_line(masters), encoding="utf-8")
-
-
-def enable_minion(root: Path) -> None:
-    """Have the minion of a host start at boot."""
-    wants = root / "etc/systemd/system/multi-user.target.wants"
-    wants.mkdir(parents=True, exist_ok=True)
-    link = wants / "salt-minion.service"
-    link.unlink(missing_ok=True)
-    link.symlink_to("/etc/systemd/system/salt-minion.service")
 
 
 def copy_key_ring(source: Path, target: Path) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import yaml
 
 from saltern.errors import LabError
+from saltern.lab.fresh import use_offline_repo
 from saltern.lab.image import Image, Report, ensure_image, silent
 from saltern.lab.nspawn import NspawnProvider
 from saltern.lab.paths import source_tree
 from saltern.lab.provider import Bind, HostSpec
-from saltern.lab.repo import MOUNT, ensure_repo, source_line
+from saltern.lab.repo import MOUNT, ensure_repo
 
 #: Where a scratch host sees the checkout.
 TREE = "/srv/saltern/tree"
@@ -28,17 +29,6 @@ def repo_bind(image: Image, report: Report = silent) -> Bind:
     :raises LabError: a package cannot be downloaded
     """
     return Bind(str(ensure_repo(image, report)), f"{MOUNT}/{image.suite}")
-
-
-def use_offline_repo(suite: str, root: Path) -> None:
-    """Make the offline repository the only apt source of a new host.
-
-    :param suite: suite of its image
-    :param root: its root file system
-    """
-    (root / "etc/apt/sources.list").write_text(source_line(suite), encoding="utf-8")
-    shutil.rmtree(root / "etc/apt/sources.list.d", ignore_errors=True)
-    (root / "etc/apt/sources.list.d").mkdir()
 
 
 def write_yaml(path: Path, value: Mapping[str, Any]) -> None:

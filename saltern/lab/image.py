@@ -170,6 +170,16 @@ def wheelhouse(suite: str) -> Path:
     return cache_dir() / "wheels" / f"{suite}-{ident}"
 
 
+def cached_image(suite: str) -> Image | None:
+    """Return the base image of ``suite`` when the cache has it.
+
+    :param suite: one of :data:`SUITES`
+    """
+    ident = image_ident(suite)
+    image = Image(suite, ident, cache_dir() / "images" / ident / "root")
+    return image if image.root.is_dir() else None
+
+
 def ensure_image(suite: str, report: Report = silent) -> Image:
     """Return the base image of ``suite``, building it when the cache does not have it.
 

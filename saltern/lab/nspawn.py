@@ -15,20 +15,22 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from saltern.errors import LabError, PreflightError
-from saltern.lab import names, sysctl
+from saltern.lab import background, disk, names, sysctl
 from saltern.lab.cgroups import Cgroups
-from saltern.lab.image import Report, ensure_image, silent
+from saltern.lab.fresh import enable_minion, use_offline_repo
+from saltern.lab.image import Image, Report, ensure_image, silent
 from saltern.lab.paths import lab_dir, make_lab_dir
 from saltern.lab.preflight import machine_problems
 from saltern.lab.provider import Bind, Completed, HostSpec, HostStatus, Prepare
@@ -101,6 +103,7 @@ class NspawnProvider:
         self.directory = lab_dir(lab)
         self.report = report
         self.cgroups = cgroups or Cgroups()
+        self._recording = threading.Lock()
 
     # -- recorded state ------------------------------------------------------------------
 
@@ -234,7 +237,10 @@ class NspawnProvider:
                 entry = record["hosts"].get(spec.name)
                 if entry is not None:
                     binds = [asdict(bind) for bind in spec.binds]
-                    if not self.leader(spec.name):
+                    if entry["image"] != spec.image:
+                        told = f"{spec.name} has image {entry['image']}, the model {spec.image}"
+                        self.report(f"{told}: salt-run rollout.plan reimage")
+                    elif not self.leader(spec.name):
                         entry["binds"] = binds
                     elif entry["binds"] != binds:
                         self.report(f"{spec.name} sees new packages only after a restart")
@@ -255,15 +261,88 @@ class NspawnProvider:
     def _bring_up(
         self, spec: HostSpec, everyone: Mapping[str, HostSpec], prepare: Prepare | None
     ) -> None:
+        place = self._place(spec.name)
+        exchange = disk.load(place)
+        if exchange is not None:
+            spec = self._exchange(spec.name, exchange)
         self._network(spec)
         self._mount(spec.name)
-        prepared = self._place(spec.name) / "prepared"
+        prepared = place / "prepared"
         if not prepared.exists():
-            self._personalise(spec, everyone)
-            if prepare is not None:
+            self._personalise(spec, everyone, new=exchange is None)
+            if exchange is not None:
+                use_offline_repo(spec.image, self.root(spec.name))
+                enable_minion(self.root(spec.name))
+            elif prepare is not None:
                 prepare(spec, self.root(spec.name))
             prepared.touch()
         self._boot(spec)
+        if exchange is not None:
+            disk.end(place)
+
+    def _exchange(self, name: str, exchange: disk.Exchange) -> HostSpec:
+        """Bring the disk of a stopped host to its new image; return the host as it is then."""
+        place = self._place(name)
+        exchange = disk.advance(place, exchange)
+        with self._recording:
+            record = self.record()
+            entry = record["hosts"][name]
+            entry["image"], entry["root_image"] = exchange.image, exchange.root_image
+            entry["binds"] = [dict(bind) for bind in exchange.binds]
+            self._save(record)
+        if exchange.stage != disk.BOOT:
+            disk.save(place, replace(exchange, stage=disk.BOOT))
+        return self._spec(entry)
+
+    def reimage(
+        self,
+        name: str,
+        image: Image,
+        binds: Callable[[HostSpec], Sequence[Bind]],
+        keep: Sequence[str],
+    ) -> bool:
+        """Start a host from another image; what is kept of its disk is there as it was.
+
+        A host that has the image and runs is left alone. What a crash left half done is finished,
+        by this as by every other start of the host.
+
+        :param name: host name
+        :param image: the image, which is in the cache
+        :param binds: what the host sees of the machine then, from what it is
+        :param keep: absolute paths; the last part of one may hold ``*``
+        :returns: whether anything was done
+        :raises LabError: unknown host, a kept path that cannot be moved, or it does not boot
+        """
+        with self._lock():
+            spec, place = self._spec(self._entry(name)), self._place(name)
+            exchange = disk.load(place)
+            running = bool(self.leader(name))
+            if exchange is not None and running and exchange.stage == disk.BOOT:
+                disk.end(place)  # the one who began it ended before it could say so
+                exchange = None
+            if exchange is not None and exchange.image != image.suite:
+                self._halt(name, hard=False)
+                spec = self._exchange(name, exchange)
+                exchange = None
+            if exchange is None and spec.image == image.suite and running:
+                return False
+            if exchange is None and spec.image != image.suite:
+                former = Path(self._entry(name)["root_image"])
+                shown = [asdict(bind) for bind in binds(replace(spec, image=image.suite))]
+                work = disk.plan(place, image.suite, image.root, former, shown, keep)
+                self.report(f"stopping {name}")
+                self._halt(name, hard=False)
+                disk.begin(place, work)
+            sysctl.raise_limits()
+            self._switch()
+            self.report(f"starting {name} from {image.suite}")
+            self._bring_up(spec, self.specs(), None)
+            return True
+
+    def unfinished(self, name: str) -> str:
+        """Return the image that a host is on its way to, empty when it is not on any."""
+        exchange = disk.load(self._place(name))
+        return exchange.image if exchange is not None else ""
 
     def start(self, name: str) -> None:
         """Start one host that is stopped; what it had on disk is still there.
@@ -414,6 +493,7 @@ class NspawnProvider:
         Works from what is on the machine under the lab's name, so after a crash and twice.
         :raises LabError: something cannot be removed; the sentence names it
         """
+        background.end(self.directory, hard=True)
         with self._lock():
             groups = self.cgroups.names(f"{self.tag}-")
             hosts_dir = self.directory / "hosts"
@@ -489,14 +569,15 @@ class NspawnProvider:
         command = ["mount", "-t", "overlay", f"{self.tag}-{name}", "-o", options]
         run([*command, str(place / "root")], what=f"mounting the disk of {name}")
 
-    def _personalise(self, spec: HostSpec, everyone: Mapping[str, HostSpec]) -> None:
-        """Write what makes a copy of the image this host; only before its first boot."""
+    def _personalise(self, spec: HostSpec, everyone: Mapping[str, HostSpec], new: bool) -> None:
+        """Write what makes a copy of the image this host; only before its first boot on it."""
         etc = self.root(spec.name) / "etc"
         (etc / "hostname").write_text(f"{spec.name}\n", encoding="utf-8")
         (etc / "hosts").write_text(hosts_file(everyone.values()), encoding="utf-8")
         # No name server: a dead one costs seconds per look-up.
         (etc / "resolv.conf").write_text("options attempts:1 timeout:1\n", encoding="utf-8")
-        (etc / "machine-id").write_text("", encoding="utf-8")
+        if new:
+            (etc / "machine-id").write_text("", encoding="utf-8")
 
     def _boot(self, spec: HostSpec) -> None:
         group = names.host_namespace(self.lab, spec.name)

@@ -57,6 +57,12 @@ def _script(groups: dict[str, list[str]]) -> str:
     return "\n".join(lines)
 
 
+def cached_repo(image: Image) -> Path | None:
+    """Return the repository directory for ``image`` when the cache has it."""
+    target = cache_dir() / "repo" / repo_ident(image)
+    return target if target.is_dir() else None
+
+
 def ensure_repo(image: Image, report: Report = silent) -> Path:
     """Return the repository directory for ``image``, downloading what is missing.
 

@@ -18,7 +18,8 @@ from testinfra.host import Host
 
 from saltern.artifact import build as building
 from saltern.artifact import pins
-from saltern.lab.hosts import repo_bind, use_offline_repo
+from saltern.lab.fresh import use_offline_repo
+from saltern.lab.hosts import repo_bind
 from saltern.lab.image import ensure_image
 from saltern.lab.nspawn import NspawnProvider
 from saltern.lab.provider import Bind, HostSpec
