@@ -18,9 +18,11 @@ Kinds of a probe, each a new connection every ``interval`` (0.25) seconds, faile
 - ``token``: a token of the Keystone v3 at the URL ``target``; options ``cloud`` (entry of
   clouds.yaml, default ``admin``), ``file`` (default ``/etc/openstack/clouds.yaml``), ``ca``;
 - ``tcp``: a connection to ``target``, ``host:port``;
-- ``icmp``: an echo of the host ``target``.
+- ``icmp``: an echo of the host ``target``;
+- ``rados``, ``rbd``, ``s3``: what users of a Ceph cluster do, see :py:mod:`probe_ceph`; each keeps
+  one session.
 
-What is written has no credentials in it. Nothing is needed beside Salt itself.
+What is written has no credentials in it. But for the last three nothing is needed beside Salt.
 """
 
 import contextlib
@@ -72,10 +74,17 @@ def _running(folder):
 
 
 def _wait(folder, running):
+    """Whether the process is there, and has written which one it is, or is gone, before long."""
+
+    def so():
+        if _running(folder) is not running:
+            return False
+        return not running or os.path.getsize(os.path.join(folder, "lock")) > 0
+
     end = time.monotonic() + _PATIENCE
-    while _running(folder) is not running and time.monotonic() < end:
+    while not (found := so()) and time.monotonic() < end:
         time.sleep(0.05)
-    return _running(folder) is running
+    return found
 
 
 def _touch(folder, name):
@@ -105,7 +114,7 @@ def start(name, probes, ttl=3600):
     Start a measurement; one that runs already with the same probes goes on.
 
     Returns ``{"running": True, "started": bool}``. Raises CommandExecutionError when the process
-    does not come up, or when a ``token`` probe finds no credentials.
+    does not come up, or when a probe finds no credentials here.
 
     name
         What it is called from now on.
@@ -135,6 +144,8 @@ def start(name, probes, ttl=3600):
         os.remove(os.path.join(folder, "stop"))
     with open(path, "w", encoding="utf-8") as stream:
         json.dump(wanted, stream)
+    with open(os.path.join(folder, "lock"), "w", encoding="ascii"):
+        pass  # what an earlier process wrote into it
     _launch(folder)
     if not _wait(folder, True):
         raise CommandExecutionError(f"the process of measurement {name} did not come up")

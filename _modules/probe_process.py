@@ -8,7 +8,9 @@ has no credentials in it.
 
 import contextlib
 import fcntl
+import functools
 import http.client
+import importlib.util
 import json
 import os
 import socket
@@ -27,6 +29,8 @@ _CA = "/etc/saltern/pki/ca.crt"
 _CLOUDS = "/etc/openstack/clouds.yaml"
 # Bytes of rows after which a measurement ends.
 _LARGEST = 64 * 2**20
+# Seconds that sessions have to end when it does.
+_LAST = 8.0
 
 
 def __virtual__():
@@ -127,6 +131,37 @@ def _icmp(target, timeout):
 
 
 _KINDS = {"http": _http, "token": _token, "tcp": _tcp, "icmp": _icmp}
+# Those that keep a session, in a file of their own.
+_CEPH = ("rados", "rbd", "s3")
+
+
+@functools.lru_cache(maxsize=1)
+def _ceph():
+    """:py:mod:`probe_ceph` beside this file: the process has no loader."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "probe_ceph.py")
+    spec = importlib.util.spec_from_file_location("probe_ceph", path)
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+class _Requests:
+    """What a kind without a session has in the place of one."""
+
+    def __init__(self, spec):
+        self.ask = functools.partial(
+            _KINDS[spec["kind"]], spec["target"], spec["timeout"], **spec["options"]
+        )
+
+    def close(self):
+        """Nothing is open."""
+
+
+def _session(spec):
+    if spec["kind"] not in _CEPH:
+        return _Requests(spec)
+    kind = _ceph().SESSIONS[spec["kind"]]
+    return kind(spec["target"], spec["timeout"], **spec["options"])
 
 
 # -- the process that measures -------------------------------------------------------------------
@@ -138,6 +173,7 @@ class _Meter:
     def __init__(self, name):
         self.name, self.lock = name, threading.Lock()
         self.rows, self.last, self.failing = {}, 0, None
+        self.begun = None  # monotonic second of the request under way
 
     def note(self, begun, ended, wall, good):
         """Count one request; the first two are monotonic seconds, ``wall`` is that of its end."""
@@ -163,14 +199,30 @@ class _Meter:
 
 
 def _measure(spec, meter, over):
+    session = None
     while not over.is_set():
-        begun = time.monotonic()
+        meter.begun = begun = time.monotonic()
         good = False
         with contextlib.suppress(Exception):
-            good = _KINDS[spec["kind"]](spec["target"], spec["timeout"], **spec["options"])
+            session = session or _session(spec)
+            good = session.ask()
         ended = time.monotonic()
         meter.note(begun, ended, time.time(), good)
+        meter.begun = None
         over.wait(max(0.0, begun + spec["interval"] - ended))
+    if session is not None:
+        with contextlib.suppress(Exception):
+            session.close()
+
+
+def _finish(threads, meters):
+    """Wait for the sessions to end; a request that is stuck even now is one that failed."""
+    end = time.monotonic() + _LAST
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+    for meter in meters:
+        if (begun := meter.begun) is not None:
+            meter.note(begun, time.monotonic(), time.time(), False)
 
 
 def _run(folder):
@@ -187,10 +239,12 @@ def _run(folder):
     print(os.getpid(), file=lock, flush=True)
     with open(os.path.join(folder, "spec.json"), encoding="utf-8") as stream:
         data = json.load(stream)
-    over, meters = threading.Event(), []
+    over, meters, threads = threading.Event(), [], []
     for spec in data["probes"]:
         meters.append(_Meter(spec["name"]))
-        threading.Thread(target=_measure, args=(spec, meters[-1], over), daemon=True).start()
+        given = (spec, meters[-1], over)
+        threads.append(threading.Thread(target=_measure, args=given, daemon=True))
+        threads[-1].start()
     read, stamp = time.monotonic(), None
     with open(os.path.join(folder, "rows"), "a", encoding="utf-8") as rows:
         while not over.is_set():
@@ -204,6 +258,7 @@ def _run(folder):
                 or rows.tell() > _LARGEST
             ):
                 over.set()
+                _finish(threads, meters)
             # whole seconds only, those of all probes at once; at the end what there is
             before = int(time.time()) + over.is_set()
             lines = [row for meter in meters for row in meter.take(before)]
@@ -239,12 +294,17 @@ def once(kind, target, timeout=5, options=None):
         salt cfg01 probe_process.once http https://api.example.test:5000/v3
     """
     (spec,) = checked([{"name": "once", "kind": kind, "target": target, "options": options or {}}])
-    begun = time.monotonic()
+    spec["timeout"] = float(timeout)
+    begun, session = time.monotonic(), None
     try:
-        good = _KINDS[kind](target, float(timeout), **spec["options"])
+        session = _session(spec)
+        good = session.ask()
         told = "answers as it should" if good else "answers otherwise than it should"
     except Exception as err:  # pylint: disable=broad-except  # a request that fails is an answer
         good, told = False, f"does not answer: {getattr(err, 'strerror', None) or err}"
+    finally:
+        if session is not None:
+            session.close()
     took = round(1000 * (time.monotonic() - begun))
     return {"ok": good, "sentence": f"{target} {told} ({took} ms)."}
 
@@ -253,8 +313,8 @@ def checked(probes):
     """
     Return probes with their defaults, ready to be measured on this host.
 
-    Raises SaltInvocationError for one that is none, and CommandExecutionError when there are no
-    credentials for a ``token`` probe.
+    Raises SaltInvocationError for one that is none, and CommandExecutionError when this host lacks
+    what it needs: credentials, a library.
 
     probes
         List of ``{name, kind, target, options, interval, timeout}``, see :py:mod:`probe`.
@@ -269,10 +329,14 @@ def checked(probes):
     for given in probes if isinstance(probes, list | tuple) else [None]:
         spec = {"options": {}, "interval": 0.25, "timeout": 5.0}
         spec.update(given if isinstance(given, dict) else {})
-        if spec.get("kind") not in _KINDS or not spec.get("name") or not spec.get("target"):
+        if (
+            spec.get("kind") not in (*_KINDS, *_CEPH)
+            or not spec.get("name")
+            or not spec.get("target")
+        ):
             raise SaltInvocationError(
                 f"probe.start: a probe has a name, a target and a kind"
-                f" ({', '.join(sorted(_KINDS))}), got {given!r}"
+                f" ({', '.join(sorted((*_KINDS, *_CEPH)))}), got {given!r}"
             )
         spec["options"] = {k: v for k, v in spec["options"].items() if k != "title"}
         if spec["kind"] == "token":
@@ -283,6 +347,10 @@ def checked(probes):
             except (OSError, ValueError) as err:
                 told = f"{err.filename}: {err.strerror}" if isinstance(err, OSError) else err
                 raise CommandExecutionError(f"no token can be had on this host: {told}") from None
+        if spec["kind"] in _CEPH:
+            wrong = _ceph().why_not(spec["kind"], spec["target"], spec["options"])
+            if wrong:
+                raise CommandExecutionError(f"{spec['name']} cannot be measured here: {wrong}")
         found.append(
             {k: spec[k] for k in ("name", "kind", "target", "options", "interval", "timeout")}
         )
@@ -299,3 +367,4 @@ if __name__ == "__main__":
                 os.dup2(null.fileno(), number)
     os.umask(0o077)
     _run(sys.argv[1])
+    os._exit(0)  # a thread that is stuck in a library would take the process down badly

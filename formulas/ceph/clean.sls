@@ -19,6 +19,7 @@ ceph-clean-files:
       - /etc/ceph/ceph.client.admin.keyring
       - /etc/ceph/ceph.client.saltern.keyring
       - /etc/ceph/rgw.password
+      - /etc/ceph/s3.probe.json
       {%- for name in ceph.client.keyring | sort %}
       - /etc/ceph/ceph.{{ name }}.keyring
       {%- endfor %}

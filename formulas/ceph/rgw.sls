@@ -74,6 +74,22 @@ ceph-rgw-running:
     - require:
       - file: ceph-rgw-key
       - module: ceph-rgw-reload
+{%- for name, user in rgw.user | dictsort if user %}
+
+ceph-rgw-user-{{ name }}:
+  {%- if user.get("ensure") == "absent" %}
+  ceph_rgw_user.absent:
+    - name: {{ name }}
+  {%- else %}
+  ceph_rgw_user.present:
+    - name: {{ name }}
+    {%- for option in ["access_key", "secret_key", "display_name", "max_buckets", "quota_bytes", "quota_objects"] if option in user %}
+    - {{ option }}: {{ user[option] | json }}
+    {%- endfor %}
+  {%- endif %}
+    - require:
+      - service: ceph-rgw-running
+{%- endfor %}
 {%- else %}
 
 ceph-rgw-disabled:
