@@ -41,6 +41,9 @@ PROBES = 4
 SETTLE = 8.0
 #: So many times in a row must it say so before the job counts as lost.
 ENDINGS = 3
+#: Of more silent nodes than this only so many are asked at first: a busy fleet that has to answer a
+#: hundred questions works the longer for it.
+SAMPLE = 4
 #: Seconds one look at the event bus may take.
 TICK = 0.5
 #: Seconds between two calls of a tick.
@@ -82,6 +85,7 @@ class Work:
     last: bool = True  # a node that lost it is not sent it again
     fixed: bool = False  # who lost it is sent it under the same id, once
     resent: set[str] = field(default_factory=set)
+    sampled: float | None = None  # when some were asked for all
 
 
 @dataclass
@@ -120,7 +124,7 @@ class Gathering:
     jobs: dict[str, Work] = field(default_factory=dict)
     probes: dict[str, Work] = field(default_factory=dict)  # jid of a find_job -> what it is about
     away: float | None = None  # since when the master does not publish
-    heard: float = 0.0  # when the last answer came in, whoever gave it
+    heard: float = 0.0  # when anybody returned, or said that it works
 
 
 class SaltBus:
@@ -491,7 +495,11 @@ class SaltBus:
             waiting.heard = self.clock()
             waiting.probe_sent, waiting.unanswered = None, 0
             # a dict that describes the job while it runs, an empty one when it does not
-            waiting.ended = 0 if data.get("return") else waiting.ended + 1
+            if data.get("return"):
+                waiting.ended = 0
+                gathering.heard = waiting.heard
+            else:
+                waiting.ended += 1
 
     def _chase(self, gathering: Gathering, work: Work) -> None:
         """Ask nodes that keep silent; give up those that are lost, or send it to them again."""
@@ -518,6 +526,7 @@ class SaltBus:
                     ask.append(node)
                 else:
                     lost[node] = _silence(work, now)
+        ask = _some(gathering, work, ask, now)
         if not ask and not lost:
             return
         # An event can be lost (a full socket, a restarted publisher); the job cache has the return.
@@ -591,6 +600,24 @@ def _quiet_since(gathering: Gathering, work: Work, waiting: Pending) -> float:
     the caller waits for those anyway, and a hundred questions keep a busy fleet from answering.
     """
     return max(waiting.heard, gathering.heard) if work.call.chase else waiting.heard
+
+
+def _some(gathering: Gathering, work: Work, nodes: list[str], now: float) -> list[str]:
+    """Of many nodes that are to be asked for the first time pick some, in turns.
+
+    While one of these says that it works, the fleet is busy and the others are left alone: the
+    caller waits anyway. When none of them says so, all are asked.
+    """
+    fresh = [n for n in nodes if not (work.pending[n].unanswered or work.pending[n].ended)]
+    if len(fresh) <= SAMPLE:
+        return nodes
+    chosen = fresh
+    if work.sampled is None or gathering.heard > work.sampled:
+        chosen = sorted(fresh, key=lambda node: work.pending[node].heard)[:SAMPLE]
+        work.sampled = now
+    elif now - work.sampled <= PROBE_WAIT:
+        chosen = []
+    return [node for node in nodes if node in chosen or node not in fresh]
 
 
 def _patience(work: Work, waiting: Pending) -> float:

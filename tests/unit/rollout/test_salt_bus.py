@@ -11,7 +11,7 @@ import pytest
 import salt.exceptions
 
 from saltern.adapters import salt_bus
-from saltern.adapters.salt_bus import AWAY, ENDINGS, GRACE, PROBE_WAIT, PROBES, SaltBus
+from saltern.adapters.salt_bus import AWAY, ENDINGS, GRACE, PROBE_WAIT, PROBES, SAMPLE, SaltBus
 from saltern.errors import BusError
 from saltern.rollout.ports import Call, Job
 
@@ -171,6 +171,44 @@ def test_nobody_is_asked_while_answers_come_in():
     (returns,) = master.call_all([Call(nodes, "state.apply", timeout=15)])
     assert all(answer.ok for answer in returns.values())
     assert master.asked() == ["state.apply"]
+
+
+def questions(master: Master) -> list[tuple[str, ...]]:
+    return [nodes for _, fun, nodes in master.published if fun == "saltutil.find_job"]
+
+
+def test_of_a_busy_fleet_some_are_asked_for_all_in_turns():
+    master = Master(**{f"n{number:02}": Minion(100.0) for number in range(40)})
+    nodes = tuple(master.minions)
+    (returns,) = master.call_all([Call(nodes, "state.apply", timeout=15)])
+    assert all(answer.ok for answer in returns.values())
+    asked = questions(master)
+    assert {len(one) for one in asked} == {SAMPLE}
+    # nobody twice while others were not asked
+    assert len({node for one in asked for node in one}) == sum(map(len, asked))
+    assert master.time == pytest.approx(100, abs=2)
+
+
+def test_all_are_asked_when_those_that_were_asked_for_them_keep_silent():
+    dead = {f"a{number}": Minion(hears=1e9) for number in range(SAMPLE)}
+    master = Master(**dead, **{f"b{number}": Minion(100.0) for number in range(20)})
+    nodes = tuple(master.minions)
+    (returns,) = master.call_all([Call(nodes, "state.apply", timeout=15)])
+    assert {node for node, answer in returns.items() if answer.silent} == {f"{n}.x" for n in dead}
+    first, second = questions(master)[:2]
+    assert set(first) == {f"{name}.x" for name in dead}
+    assert set(second) == set(nodes)
+    # the dead are given up while the others work
+    assert master.time == pytest.approx(100, abs=2)
+
+
+def test_a_dead_minion_of_a_big_fleet_is_found_when_the_others_are_done():
+    master = Master(z=Minion(hears=1e9), **{f"b{number}": Minion(30.0) for number in range(20)})
+    nodes = tuple(master.minions)
+    (returns,) = master.call_all([Call(nodes, "state.apply", timeout=15)])
+    assert [node for node, answer in returns.items() if not answer.ok] == ["z.x"]
+    assert returns["z.x"].silent
+    assert master.time < 30 + 15 + (PROBES + 1) * PROBE_WAIT
 
 
 def test_without_chase_silence_is_final():
