@@ -62,7 +62,7 @@ def plan(workflow, cluster=None, revision=None, data=False, quiet=False, **optio
 
     workflow
         ``change`` (only what the model's change touches), ``deploy``, ``upgrade``, ``restart``,
-        ``reboot``, ``scale-out``, ``scale-in`` or ``replace``
+        ``reboot``, ``scale-out``, ``scale-in``, ``replace`` or ``operation``
     cluster
         Name of the cluster; default ``saltern:cluster`` of the master
     revision
@@ -79,7 +79,8 @@ def plan(workflow, cluster=None, revision=None, data=False, quiet=False, **optio
         requests that stops a stage; ``probes``: measure; ``predict``: let the nodes foresee their
         changes; ``allow_absent``: leave out nodes that do not answer; ``resume``: go on by itself
         after a restart of the master; ``lease_ttl``: after what time anybody may give back what is
-        out of service (``90m``, ``4h``); ``accept_outage``: roles that may lose their majority
+        out of service (``90m``, ``4h``); ``accept_outage``: roles that may lose their majority;
+        ``operation`` and ``args``: what ``rollout.operations`` lists, and its arguments
 
     CLI Example:
 
@@ -88,6 +89,7 @@ def plan(workflow, cluster=None, revision=None, data=False, quiet=False, **optio
         salt-run rollout.plan change revision=HEAD
         salt-run rollout.plan restart roles=keystone.server canary=1
         salt-run rollout.plan change nodes=ctl01.demo-core.test data=True --out=json
+        salt-run rollout.plan operation operation=ceph.osd.rebuild nodes=osd01 args='{store: 3}'
     """
     request = _request(workflow, cluster, options)
     planned = _rolling(cluster, quiet).plan(request, str(revision) if revision else None)

@@ -12,6 +12,8 @@ from saltern.adapters.master import who
 from saltern.adapters.rolling import Rolling
 from saltern.adapters.runner import salt_runner
 from saltern.errors import PlanError
+from saltern.plan.operation import offers, offers_text
+from saltern.plan.roles import Roles
 from saltern.rollout import report as telling
 
 # Salt gives the functions of several files with one virtual name together
@@ -51,6 +53,27 @@ def plans(cluster=None, limit=20):
         {**vars(item), "at": telling.moment(item.at)}
         for item in _rolling().rollouts.plans(cluster, int(limit))
     ]
+
+
+@salt_runner
+def operations(cluster=None, data=False):
+    """
+    List the named work that the roles of a cluster offer, with arguments and a sample command.
+
+    cluster
+        Name of the cluster; default ``saltern:cluster`` of the master
+    data
+        Return plain data in place of text
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run rollout.operations cluster=demo-ceph
+    """
+    rolling = _rolling(cluster)
+    found = offers(rolling.site.cluster, Roles(rolling.observer.served()))
+    return {"operations": [offer.to_json() for offer in found]} if data else offers_text(found)
 
 
 @salt_runner

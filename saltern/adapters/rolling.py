@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from saltern.errors import LockedError, PlanError, RolloutError
 from saltern.model.store import Revision
 from saltern.plan.basis import Facts, moved
 from saltern.plan.make import Touched, make
-from saltern.plan.request import STAY, Request
+from saltern.plan.request import ARGS, STAY, Request
 from saltern.plan.show import show
 from saltern.plan.types import Plan
 from saltern.plan.undo import losses, undo
@@ -755,7 +756,9 @@ def replan(plan: Plan) -> str:
         return f"salt-run rollout.rollback {plan.undoes} test=True"
     words = [f"salt-run rollout.plan {plan.workflow} cluster={plan.cluster}"]
     for name, value in sorted(plan.limits.items()):
-        if isinstance(value, Mapping):
+        if name == ARGS:
+            value = f"'{json.dumps(value)}'"
+        elif isinstance(value, Mapping):
             value = ",".join(f"{key}={item}" for key, item in sorted(value.items()))
         elif isinstance(value, list | tuple):
             value = ",".join(map(str, value))

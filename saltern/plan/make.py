@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 
 from saltern.errors import PlanError
 from saltern.plan import steps as make_steps
+from saltern.plan.actions import EFFECTS, Action
 from saltern.plan.basis import Facts, basis
 from saltern.plan.choose import Work, choose, resolve
 from saltern.plan.levels import Level, levels
-from saltern.plan.request import Request
-from saltern.plan.roles import EFFECTS, MASTER, Node, Roles, worst, worst_reversible
+from saltern.plan.request import STAY, Request
+from saltern.plan.roles import MASTER, Node, Roles, worst, worst_reversible
 from saltern.plan.scope import locks, probes
 from saltern.plan.steps import Steps
 from saltern.plan.types import CALL, Check, Impact, Plan, PlannedCall, Stage, Step, Wave
@@ -69,7 +70,10 @@ def make(
         from saltern.plan.deploy import deploy
 
         return deploy(request, target, facts, known, history)
-    return Maker(request, target, current, facts, touched or {}, known, history or {}).plan()
+    from saltern.plan.operation import Operating
+
+    maker = {"operation": Operating}.get(request.workflow, Maker)
+    return maker(request, target, current, facts, touched or {}, known, history or {}).plan()
 
 
 class Maker:
@@ -93,7 +97,7 @@ class Maker:
         self.current = Roles(current, known)
         self.new = sorted(set(target) - set(current))
         self.gone = sorted(set(current) - set(target))
-        self.moves = request.workflow not in ("restart", "reboot")
+        self.moves = request.workflow not in STAY
         self.pace = Pace(request.canary, request.percent)
         for role in sorted(
             set(request.accept_outage) - {*self.target.by_name, *self.current.by_name}
@@ -313,7 +317,7 @@ class Maker:
         plan = split(members, fleet, self.pace, lambda one: fleet.left(one.node))
         for number, (name, wave) in enumerate(plan, 1):
             nodes = tuple(one.node for one in wave)
-            drained = steps.drain(wave)
+            drained = steps.drain(wave, leaving=True)
             if drained is not None:
                 # nothing gives it back but a rollback: the nodes do not come back
                 drained = replace(drained, kind=CALL)
@@ -324,11 +328,33 @@ class Maker:
                 for node in self.current.members(role)
                 if node not in roles and node not in fleet.down[role]
             ]
-            done: list[Step | None] = [steps.gate(wave), drained, self._clean(wave)]
+            done: list[Step | None] = [steps.gate(wave), drained]
+            done += [*self._left(wave, roles, steps), self._clean(wave)]
             done += [steps.verified(others) if others else None, self._soak()]
             waves.append(make_steps.wave("leave", number, name, nodes, done, steps.domains(wave)))
         told = f"{short(roles)} leave the cluster"
         return [self._stage("leave", ROLE_STAGES[0], told, (), waves, members, fleet)]
+
+    def _left(
+        self, members: Sequence[Candidate], leaving: Collection[str], steps: Steps
+    ) -> list[Step]:
+        """What the roles of nodes do before these leave, the last role first."""
+        order = [r for level in levels(self.current, self.current.by_name) for r in level.roles]
+        found = []
+        for role in reversed(order):
+            groups: list[tuple[tuple[Action, ...], list[str]]] = []
+            for one in members:
+                if role not in one.touched:
+                    continue
+                told = self.current.leave(role, one.node)
+                same = next((ids for other, ids in groups if other == told), None)
+                if same is None:
+                    groups.append((told, [one.node]))
+                else:
+                    same.append(one.node)
+            for told, nodes in groups:
+                found += steps.act(role, told, nodes, gone=leaving)
+        return found
 
     def _clean(self, members: Sequence[Candidate]) -> Step | None:
         """Stop and clean what ran on nodes; what makes a host a host stays."""

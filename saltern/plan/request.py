@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+import yaml
+
 from saltern.errors import PlanError
 from saltern.plan.types import LEASE_TTL, ROLL_BACK, STOP, WORKFLOWS
 
 #: workflows that do something to nodes that people name, and to no others
 NAMED = ("scale-out", "scale-in", "replace")
 #: workflows that leave the revision of every node as it is
-STAY = ("restart", "reboot")
+STAY = ("restart", "reboot", "operation")
 #: seconds that a lease holds at least: nothing is drained and given back in less
 LEAST_TTL = 60
 #: seconds of what a time may end with
@@ -22,6 +24,9 @@ _UNITS = {"s": 1, "m": 60, "h": 3600}
 #: what may be asked of a node or rack that does not fit a name
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _ROLE = re.compile(r"[a-z0-9_]+\.[a-z0-9_]+")
+_OPERATION = re.compile(r"[a-z0-9_]+\.[a-z0-9_]+\.[a-z0-9][a-z0-9-]*")
+#: what the arguments of an operation are called where people write them
+ARGS = "args"
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0", "none", "")
 
@@ -50,6 +55,8 @@ class Request:
     :param resume: the master goes on by itself after a restart
     :param lease_ttl: seconds after which anybody may give back what the rollout took out of service
     :param accept_outage: roles whose majority may be lost meanwhile, so that they are down
+    :param operation: of the workflow ``operation``: ``ceph.osd.replace-store``
+    :param arguments: its arguments by name, plain data without secrets: plan and journal show them
     :raises PlanError: a value is not one
     """
 
@@ -72,6 +79,8 @@ class Request:
     resume: bool = True
     lease_ttl: float = LEASE_TTL
     accept_outage: tuple[str, ...] = ()
+    operation: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         allowed = [name for name in WORKFLOWS if name != "rollback"]
@@ -138,6 +147,29 @@ class Request:
             raise PlanError(
                 "a reboot concerns all roles of a node", where="roles", cure="Give nodes= instead"
             )
+        self._fits_operation()
+
+    def _fits_operation(self) -> None:
+        given = "operation" if self.operation else ARGS if self.arguments else ""
+        if self.workflow != "operation":
+            if given:
+                raise PlanError(
+                    f"{self.workflow} is no operation, so {given} cannot be given",
+                    where=given,
+                    cure="Use the workflow operation",
+                )
+            return
+        if not _matches(_OPERATION, self.operation):
+            raise PlanError(
+                f"{self.operation!r} is no operation of a role"
+                if self.operation
+                else "it must be said which operation",
+                where="operation",
+                cure="Give operation=service.role.name;"
+                f" `salt-run rollout.operations cluster={self.cluster}` lists them",
+            )
+        if self.roles:
+            raise PlanError("an operation is one of its role alone", where="roles", cure="Drop it")
 
     @classmethod
     def read(cls, workflow: str, cluster: str, given: Mapping[str, Any]) -> Request:
@@ -148,16 +180,16 @@ class Request:
             ``keystone=0.01,glance=0``
         :raises PlanError: an unknown name, or a value that is not one
         """
-        known = {item.name for item in fields(cls)} - {"workflow", "cluster"}
+        known = {_word(item.name): item.name for item in fields(cls)}
         values: dict[str, Any] = {}
         for key, value in given.items():
-            if key not in known:
+            if key not in known or key in ("workflow", "cluster"):
+                options = sorted({*known} - {"workflow", "cluster"})
                 raise PlanError(
-                    f"{key!r} is no option of a plan",
-                    cure=f"The options are {', '.join(sorted(known))}",
+                    f"{key!r} is no option of a plan", cure=f"The options are {', '.join(options)}"
                 )
             if value is not None:
-                values[key] = _read(key, value)
+                values[known[key]] = _read(known[key], value)
         return cls(workflow, cluster, **values)
 
     @property
@@ -172,12 +204,17 @@ class Request:
             value = getattr(self, item.name)
             if item.name in ("workflow", "cluster") or value == _default(item):
                 continue
-            found[item.name] = list(value) if isinstance(value, tuple) else value
+            found[_word(item.name)] = list(value) if isinstance(value, tuple) else value
         return found
 
 
+def _word(name: str) -> str:
+    """What a field is called where people write it."""
+    return ARGS if name == "arguments" else name
+
+
 def _default(item: Any) -> Any:
-    return {} if item.name == "slo" else item.default
+    return {} if item.name in ("slo", "arguments") else item.default
 
 
 def _read(key: str, value: Any) -> Any:
@@ -197,7 +234,9 @@ def _read(key: str, value: Any) -> Any:
         return _numeric(key, value)
     if key == "slo":
         return _slo(value)
-    if key == "on_failure":
+    if key == "arguments":
+        return _arguments(value)
+    if key in ("on_failure", "operation"):
         return str(value)
     text = str(value).strip().lower()
     _must(text in (*_TRUE, *_FALSE), key, value, "true or false")
@@ -230,6 +269,20 @@ def _slo(value: Any) -> dict[str, float]:
         _must(bool(sign), "slo", one, "name=share")
         found[name.strip()] = _numeric(f"slo:{name.strip()}", share)
     return found
+
+
+def _arguments(value: Any) -> dict[str, Any]:
+    if isinstance(value, str):
+        try:
+            value = yaml.safe_load(value) or {}
+        except yaml.YAMLError:
+            value = None
+    fine = isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+    if not fine:
+        raise PlanError(
+            "is no mapping of names to values", where=ARGS, cure="Write it as args='{store: 3}'"
+        )
+    return dict(value)
 
 
 def _matches(pattern: re.Pattern[str], value: Any) -> bool:

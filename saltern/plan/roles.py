@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from saltern.errors import PlanError
+from saltern.plan import actions
+from saltern.plan.actions import Action, Operation, Question, fill
 from saltern.plan.types import ALWAYS, NEVER, REVERSIBLE, UNTIL_WRITE, Impact, PlannedCall
 from saltern.rollout import stages
 
 #: carries the master; whatever stops it stops the rollout
 MASTER = "salt.master"
-#: what a wave that takes a node away may mean for users, from harmless to worst
-EFFECTS = ("none", "degraded", "down")
 
 
 class Node(stages.Node, Protocol):
@@ -55,7 +55,7 @@ class Drain:
     """One thing that takes a node out of service, and what gives it back.
 
     :param on: members of this role are called; empty: the node itself
-    :param what: for people, with the placeholders of :func:`fill`
+    :param what: for people, with the placeholders of :func:`saltern.plan.actions.names_of`
     """
 
     call: str
@@ -219,13 +219,7 @@ class Roles:
         declared = self._lifecycle(role, node).get("impact")
         told = declared if isinstance(declared, Mapping) else {}
         if "control" in told or "data" in told:
-            control, data = (str(told.get(key, "none")) for key in ("control", "data"))
-            if control not in EFFECTS or data not in EFFECTS:
-                raise PlanError(
-                    f"an impact is one of {', '.join(EFFECTS)}",
-                    where=f"{node}: lifecycle:{role}:impact",
-                )
-            return Impact(control, data, str(told.get("why") or ""))
+            return actions.read_impact(told, f"{node}: lifecycle:{role}:impact")
         if not self.serves(role, node):
             return Impact()
         members = self.members(role)
@@ -264,6 +258,54 @@ class Roles:
         """Whether a role keeps data on its node."""
         return self._lifecycle(role, node).get("stateful") is True
 
+    def before(self, role: str, node: str) -> tuple[Question, ...]:
+        """Return what is asked before a wave that disturbs a role, and only then.
+
+        :raises PlanError: what is declared is no check
+        """
+        return actions.read_questions(*self._declared(role, node, "before"))
+
+    def leave(self, role: str, node: str) -> tuple[Action, ...]:
+        """Return what takes a node out of the service of a role for good; nothing without any.
+
+        :raises PlanError: what is declared is none
+        """
+        kinds = (actions.CALLS, actions.RUNS)
+        return actions.read_actions(*self._declared(role, node, "leave"), kinds)
+
+    def finalize(self, role: str, node: str) -> tuple[Action, ...]:
+        """Return what ends an upgrade once every member of a role has it.
+
+        :raises PlanError: what is declared is none
+        """
+        kinds = (actions.CALLS, actions.RUNS)
+        return actions.read_actions(*self._declared(role, node, "finalize"), kinds)
+
+    def operations(self, role: str, node: str) -> dict[str, Operation]:
+        """Return the named work that a role offers on a node, by its name within the role.
+
+        :raises PlanError: what is declared is none
+        """
+        return actions.read_operations(*self._declared(role, node, "operations"))
+
+    def keep(self, role: str, node: str) -> tuple[str, ...] | None:
+        """Return the directories of a role that outlive a new image; None: it does not say.
+
+        :raises PlanError: what is declared are no directories
+        """
+        told, where = self._declared(role, node, "keep")
+        if told is None:
+            return None
+        paths = told if isinstance(told, list | tuple) else [None]
+        for path in paths:
+            parts = str(path or "").split("/")
+            if parts[0] or len(parts) < 2 or not all(parts[1:]) or {".", ".."} & {*parts}:
+                raise PlanError("is no list of directories", where=where, cure="Write them in full")
+        return tuple(str(path) for path in paths)
+
+    def _declared(self, role: str, node: str, key: str) -> tuple[Any, str]:
+        return self._lifecycle(role, node).get(key), f"{node}: lifecycle:{role}:{key}"
+
     def _lifecycle(self, role: str, node: str) -> Mapping[str, Any]:
         found = self.nodes[node].lifecycle.get(role)
         return found if isinstance(found, Mapping) else {}
@@ -297,23 +339,6 @@ def worst_reversible(values: Iterable[str]) -> str:
     return worst(values, (ALWAYS, UNTIL_WRITE, NEVER))
 
 
-def fill(value: Any, node: str, host: Mapping[str, Any]) -> Any:
-    """Put a node's names into texts: ``{node}``, ``{short}`` and ``{address}``; others stay.
-
-    :param value: plain data, filled at any depth
-    """
-    if isinstance(value, str):
-        names = {"node": node, "short": node.split(".")[0], "address": host.get("address") or ""}
-        for name, text in names.items():
-            value = value.replace(f"{{{name}}}", str(text))
-        return value
-    if isinstance(value, Mapping):
-        return {key: fill(item, node, host) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [fill(item, node, host) for item in value]
-    return value
-
-
 def drain_calls(
     drain: Drain, node: str, host: Mapping[str, Any], on: tuple[str, ...]
 ) -> tuple[PlannedCall, PlannedCall]:
@@ -322,11 +347,12 @@ def drain_calls(
     :param on: the nodes that are called
     """
     serves = () if on == (node,) else (node,)
-    what = fill(drain.what, node, host) or f"{node.split('.')[0]}: {drain.call}"
+    names = actions.names_of(node, host)
+    what = fill(drain.what, names) or f"{node.split('.')[0]}: {drain.call}"
 
     def call(fun: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> PlannedCall:
-        filled = fill(list(args), node, host)
-        return PlannedCall(on, fun, tuple(filled), fill(kwargs, node, host), serves, what)
+        filled = fill(list(args), names)
+        return PlannedCall(on, fun, tuple(filled), fill(kwargs, names), serves, what)
 
     return (
         call(drain.call, drain.args, drain.kwargs),

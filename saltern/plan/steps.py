@@ -7,18 +7,21 @@ it back as well when the wave fails or is aborted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from saltern.errors import PlanError
+from saltern.plan.actions import APPLIES, ASKS, RUNS, Action, Question, fill, names_of
 from saltern.plan.roles import Roles, drain_calls, worst_reversible
 from saltern.plan.types import (
+    ALWAYS,
     APPLY,
     CALL,
     COMMIT,
     DRAIN,
     GATE,
+    NEVER,
     PIN,
     REFRESH,
     RELEASE,
@@ -102,7 +105,8 @@ class Steps:
         self.fleet = fleet
         self.sync = sync
         self.away = {(node, role) for role, nodes in fleet.down.items() for node in nodes}
-        self.away |= {(node, role) for role, node in fleet.outside}
+        self._new = {(node, role) for role, node in fleet.outside}
+        self.away |= self._new
         self._pinned: set[str] = set()
         self._done: set[tuple[str, str]] = set()
 
@@ -113,7 +117,8 @@ class Steps:
 
         Of the wave's own nodes: roles that are disturbed and drained, or touched, or that need a
         majority. Of others: the members of those majorities, and of roles that are drained at a
-        balancer, which get the requests. What is known to be down is not asked again.
+        balancer, which get the requests. What is known to be down is not asked again. Last comes
+        what the disturbed roles want to be asked before a wave.
         """
         mine = {one.node for one in members}
         asked: dict[tuple[str, str], None] = {}
@@ -131,9 +136,10 @@ class Steps:
             for node, role in sorted(asked)
             if (found := self._before(node, role))
         ]
+        others = {check.node for check in checks} - mine
+        checks += self._questions(members)
         quiet = mine - {check.node for check in checks}
         checks += [Check(node, "", ()) for node in sorted(quiet)]
-        others = {check.node for check in checks} - mine
         title = f"{short(mine)} can be worked on"
         if others:
             title += f", {short(others)} carry on"
@@ -151,13 +157,78 @@ class Steps:
             return self.target.checks(role, node)
         return () if self._out(node, role) else self.current.checks(role, node)
 
+    def _questions(self, members: Sequence[Candidate]) -> list[Check]:
+        """What roles want to be asked before a wave of some nodes disturbs them.
+
+        A node that never ran a role is no matter of it. One where it is down is, as others may
+        have to be spared for what is left there; it cannot be asked itself.
+        """
+        asked: dict[str, list[tuple[Question, list[str]]]] = {}
+        for one in members:
+            for role in self.target.of(one.node):
+                fresh = (one.node, role) in self._new and (one.node, role) not in self._done
+                if role not in one.disturbed or fresh:
+                    continue
+                for question in self.target.before(role, one.node):
+                    known = asked.setdefault(role, [])
+                    nodes = next((ids for other, ids in known if other == question), None)
+                    if nodes is None:
+                        nodes = []
+                        known.append((question, nodes))
+                    nodes.append(one.node)
+        mine = [one.node for one in members]
+        found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+        for role, entries in sorted(asked.items()):
+            for question, nodes in entries:
+                by = self.one_of(question.on, role, mine) if question.on else ""
+                for node in nodes:
+                    if not by and self._out(node, role):
+                        continue
+                    check = fill(question.check, self._names(node, sorted(nodes)))
+                    # what is the same for all nodes of the wave is asked once
+                    known_checks = found.setdefault((by or node, role), [])
+                    if check not in known_checks:
+                        known_checks.append(check)
+        return [
+            Check(node, role, tuple(checks)) for (node, role), checks in found.items() if checks
+        ]
+
+    def _names(
+        self, node: str, wave: Iterable[str], more: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        return names_of(node, self.target.nodes[node].host, wave, more)
+
+    def one_of(self, on: str, role: str, wave: Collection[str], gone: Collection[str] = ()) -> str:
+        """Return the member of a role that is called on behalf of others.
+
+        One outside of the wave that works comes first.
+
+        :param on: the role
+        :param role: whose declaration names it
+        :param wave: nodes that are worked on
+        :param gone: nodes that leave the cluster, or left it already
+        :raises PlanError: none of its members is there
+        """
+        members = self.target.members(on)
+        able = [
+            node
+            for node in members
+            if node not in self.fleet.absent and (node not in gone or node in wave)
+        ]
+        if not able:
+            are = f"none of {short(members)} is there" if members else "no node carries it"
+            cure = "Bring one of them back first" if members else f"Give {on} to a node"
+            raise PlanError(f"{role} is asked or done on {on}, and {are}", where=role, cure=cure)
+        return min(able, key=lambda node: (node in wave, self._out(node, on), node))
+
     def _out(self, node: str, role: str) -> bool:
         """Whether a role did not work on a node before the plan, and no wave has changed that."""
         return (node, role) in self.away and (node, role) not in self._done
 
-    def drain(self, members: Sequence[Candidate]) -> Step | None:
+    def drain(self, members: Sequence[Candidate], *, leaving: bool = False) -> Step | None:
         """Take the nodes out of service for what is disturbed; None when nothing has to be.
 
+        :param leaving: for good: a role that says how its nodes leave is not drained
         :raises PlanError: nobody is there who could do it
         """
         calls: list[PlannedCall] = []
@@ -165,6 +236,8 @@ class Steps:
         for one in members:
             for role in self.current.of(one.node):
                 if role not in one.disturbed or self._out(one.node, role):
+                    continue
+                if leaving and self.target.leave(role, one.node):
                     continue
                 for entry in self.target.drains(role, one.node):
                     on = self._on(entry.on, role) if entry.on else (one.node,)
@@ -290,6 +363,99 @@ class Steps:
         self._done.update((node, role) for node in nodes)
         self.fleet.proved(nodes, (role,))
         return run, self.verified([(node, role) for node in nodes])
+
+    # -- what roles declare --------------------------------------------------------------------
+
+    def act(
+        self,
+        role: str,
+        actions: Sequence[Action],
+        nodes: Sequence[str],
+        values: Mapping[str, Any] | None = None,
+        *,
+        gone: Collection[str] = (),
+        reversible: str = NEVER,
+    ) -> list[Step]:
+        """Do what a role declares to the nodes of a wave, one entry after another.
+
+        What comes out the same for several nodes is called once for them; an entry with ``on`` is
+        called on one member of that role, on behalf of the nodes.
+
+        :param nodes: of the wave that carry the role
+        :param values: arguments of an operation
+        :param gone: nodes that leave the cluster, or left it already
+        :param reversible: of what has no undo and does not say
+        :raises PlanError: nobody is there who could do it
+        """
+        found = []
+        wave = tuple(sorted(nodes))
+        for action in actions:
+            kept = action.undo is not None or action.kind in (ASKS, APPLIES)
+            # of a sentence about several nodes: their names together
+            names = self._names(wave[0], wave, values) | {"node": short(wave), "short": short(wave)}
+            step = Step(
+                "",
+                CALL,
+                str(fill(action.what, names))
+                or f"{role}: {action.name or action.kind} on {short(wave)}",
+                wave,
+                idempotent=action.idempotent,
+                reversible=action.reversible or (ALWAYS if kept else reversible),
+                limit=action.limit,
+            )
+            if action.kind == APPLIES:
+                call = PlannedCall(wave, "state.apply", kwarg={"mods": [role]})
+                found.append(replace(step, kind=APPLY, calls=(call,)))
+                continue
+            by = self.one_of(action.on, role, wave, gone) if action.on else ""
+            if action.kind == ASKS:
+                checks: dict[str, list[Mapping[str, Any]]] = {}
+                for node in wave:
+                    check = fill(action.check, self._names(node, wave, values))
+                    if check not in checks.setdefault(by or node, []):
+                        checks[by or node].append(check)
+                asked = tuple(Check(node, role, tuple(told)) for node, told in checks.items())
+                found.append(replace(step, kind=VERIFY, checks=asked))
+                continue
+            calls = self._calls(action, wave, by, values)
+            undo = self._calls(action.undo, wave, by, values) if action.undo else ()
+            if action.kind != RUNS:
+                found.append(replace(step, calls=calls, undo=undo))
+                continue
+            for call in calls:
+                back = tuple(u for u in undo if {*(u.serves or u.nodes)} & {*call.serves})
+                found.append(
+                    replace(
+                        step,
+                        kind=RUNNER,
+                        nodes=call.serves,
+                        undo=back,
+                        runner=call.fun,
+                        kwarg=call.kwarg,
+                    )
+                )
+        return found
+
+    def _calls(
+        self, action: Action, wave: tuple[str, ...], by: str, values: Mapping[str, Any] | None
+    ) -> tuple[PlannedCall, ...]:
+        """The calls of an entry; those of a runner name nobody that is called."""
+        found: list[tuple[list[Any], Mapping[str, Any], list[str]]] = []
+        for node in wave:
+            names = self._names(node, wave, values)
+            args, kwargs = fill(list(action.args), names), fill(action.kwargs, names)
+            same = next((ids for a, k, ids in found if (a, k) == (args, kwargs)), None)
+            if same is None:
+                found.append((args, kwargs, [node]))
+            else:
+                same.append(node)
+        calls = []
+        for args, kwargs, ids in found:
+            nodes = (by,) if by else tuple(ids)
+            nodes = () if action.kind == RUNS else nodes
+            serves = tuple(ids) if nodes != tuple(ids) else ()
+            calls.append(PlannedCall(nodes, action.name, tuple(args), kwargs, serves))
+        return tuple(calls)
 
     # -- after ---------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ WORKFLOWS = (
     "scale-out",
     "scale-in",
     "replace",
+    "operation",
     "rollback",
 )
 
@@ -107,7 +108,8 @@ class Step:
     :param calls: what is published, all at once
     :param undo: what gives it back (``drain``), or its inverse (``call``), one by one in order; of
         an ``apply`` that brings roles to nodes that had none of them: what takes them away, and
-        what is applied again. Without, an ``apply`` is undone by applying the same once more
+        what is applied again. Without, an ``apply`` is undone by applying the same once more. A
+        call without ``nodes`` is one of the master, with ``kwarg`` only
     :param checks: of ``gate`` and ``verify``
     :param runner: function of the master, of ``runner``
     :param kwarg: its keyword arguments

@@ -38,6 +38,8 @@ from saltern.rollout.show import short
 
 #: kinds that change something
 _CHANGING = (PIN, APPLY, CALL, RUNNER, COMMIT)
+#: the workflow that moves nothing and whose steps have inverses of their own
+OPERATION = "operation"
 #: phases whose runner functions only look
 _LOOKING = ("sanity", "preflight")
 
@@ -272,7 +274,9 @@ class _Undo:
             elif step.kind == DRAIN:
                 found.append(step)
         found += work
-        found += [self._asked(step) for step in wave.steps if step.kind == VERIFY]
+        # the last one is about the whole wave; those before it ask what was done on the way
+        verified = [step for step in wave.steps if step.kind == VERIFY]
+        found += [self._asked(step) for step in verified[-1:]]
         found += [step for step in wave.steps if step.kind in ("release", "soak")]
         return found
 
@@ -314,6 +318,9 @@ class _Undo:
             )
         if back:
             found.append(make_steps.refresh(tuple(sorted(back))))
+        if self.plan.workflow == OPERATION:
+            # its steps go back one by one; nothing moved under them
+            return found + self._inverse(begun)
         for step in begun:
             calls = tuple(call for call in step.undo or step.calls if not make_steps.cleans(call))
             if step.kind == APPLY and calls:
@@ -322,18 +329,27 @@ class _Undo:
                 title = f"back: apply {told}" if step.undo else f"back: {step.title}"
                 back_step = replace(step, title=title, nodes=nodes, calls=calls, undo=())
                 found.append(replace(back_step, reversible="always"))
-        for step in reversed(begun):
-            if step.kind == CALL and step.undo:
-                title = f"back: {step.title}"
+        return found + self._inverse([step for step in begun if step.kind != APPLY])
+
+    def _inverse(self, begun: Iterable[Step]) -> list[Step]:
+        """The inverses of steps, the last one first; calls of nodes and of the master apart."""
+        found: list[Step] = []
+        for step in reversed([*begun]):
+            told = replace(step, title=f"back: {step.title}", undo=(), reversible="always")
+            if step.kind == APPLY:
+                found.append(told)
+            if step.kind not in (CALL, RUNNER):
+                continue
+            calls = tuple(call for call in reversed(step.undo) if call.nodes)
+            if calls:
+                nodes = tuple(sorted({n for call in calls for n in call.serves or call.nodes}))
                 found.append(
-                    replace(
-                        step,
-                        title=title,
-                        calls=tuple(reversed(step.undo)),
-                        undo=(),
-                        reversible="always",
-                    )
+                    replace(told, kind=CALL, nodes=nodes, calls=calls, runner="", kwarg={})
                 )
+            for call in reversed(step.undo):
+                if not call.nodes:
+                    back = make_steps.runner(told.title, call.fun, call.kwarg, call.serves)
+                    found.append(replace(back, limit=step.limit))
         return found
 
     def _before(self, nodes: Iterable[str]) -> dict[str, tuple[str, ...]]:
