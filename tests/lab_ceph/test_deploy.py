@@ -1,0 +1,40 @@
+"""From nothing to a healthy cluster of Ceph with one command, and nothing to do the second time."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.lab_ceph.storage import Storage
+from tests.support.cluster import Cluster
+
+MIB = 1024**2
+#: promises: from nothing on two cores, whatever else runs on them; memory of the whole lab
+SECONDS, PEAK = 6 * 60, 2048 * MIB
+
+
+def test_the_cost_is_told(cluster: Cluster, tell: list[str]) -> None:
+    if not cluster.deploy_output:
+        pytest.skip("the lab was up before (SALTERN_KEEP_LAB)")
+    record = json.loads((cluster.provider.directory / "deploy.json").read_text())
+    tell.append(
+        f"deployed in {record['seconds']:.0f} s, {record['peak_bytes'] / MIB:.0f} MiB at most"
+    )
+    assert record["code"] == 0
+    assert 0 < record["peak_bytes"] <= PEAK
+    assert 0 < record["seconds"] <= SECONDS
+
+
+def test_it_is_as_the_model_says(storage: Storage) -> None:
+    found = storage.ask("status")
+    assert sorted(found["quorum_names"]) == ["mon01", "mon02", "mon03"]
+    assert (found["osdmap"]["num_up_osds"], found["osdmap"]["num_in_osds"]) == (6, 6)
+    assert storage.health() == ("HEALTH_OK", {})
+    assert storage.held() == ({}, [], [])
+
+
+def test_a_second_deployment_changes_nothing(cluster: Cluster) -> None:
+    states = cluster.orchestrate("deploy")
+    assert not {key for key, state in states.items() if state["result"] is not True}
+    assert not {key: state["changes"] for key, state in states.items() if state["changes"]}
