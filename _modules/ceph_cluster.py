@@ -232,8 +232,22 @@ def _leases(handle):
     return {key.removeprefix(LEASES): json.loads(value) for key, value in sorted(found.items())}
 
 
+def flags():
+    """
+    Return the flags that are set, as leases are named: ``noout`` of all, ``noout/osd01`` of a host.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mon01.example.test ceph_cluster.flags
+    """
+    with _connected() as handle:
+        return sorted(_flags(handle))
+
+
 def _flags(handle):
-    """Flags that are set, as leases are named: ``noout`` for all, ``noout/osd01`` for a host."""
+    """Flags that are set, as leases are named."""
     dump = _ask(handle, "osd dump", "mon", b"", (), {})
     temporary = ("noup", "nodown", "noin", "noout", "norebalance", "norecover", "nobackfill",
                  "noscrub", "nodeep-scrub", "pauserd", "pausewr")  # fmt: skip
@@ -325,7 +339,8 @@ def osd_tree():
     """
     Return the object stores and where they are.
 
-    Returns ``{"osd.0": {"id", "up", "in", "class", "weight", "location": {type: name}}}``.
+    Returns ``{"osd.0": {"id", "up", "in", "destroyed", "class", "weight", "location": {type:
+    name}}}``; ``destroyed`` is a number that waits for a new store.
 
     CLI Example:
 
@@ -348,41 +363,9 @@ def osd_tree():
             "id": item["id"],
             "up": item["status"] == "up",
             "in": item.get("reweight", 0) > 0,
+            "destroyed": item["status"] == "destroyed",
             "class": item.get("device_class", ""),
             "weight": item.get("crush_weight", 0),
             "location": location,
         }
     return found
-
-
-def df():
-    """
-    Tell how full the cluster is.
-
-    Returns ``{"bytes": {"all", "used", "free"}, "ratio": 0..1, "limits": {"nearfull",
-    "backfillfull", "full"}, "pools": {name: {"used", "free", "objects"}}}``.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt mon01.example.test ceph_cluster.df
-    """
-    with _connected() as handle:
-        found = _ask(handle, "df", "mon", b"", (), {})
-        dump = _ask(handle, "osd dump", "mon", b"", (), {})
-    stats = found["stats"]
-    everything, used = stats["total_bytes"], stats["total_used_raw_bytes"]
-    return {
-        "bytes": {"all": everything, "used": used, "free": stats["total_avail_bytes"]},
-        "ratio": round(used / everything, 4) if everything else 0.0,
-        "limits": {name: dump[f"{name}_ratio"] for name in ("nearfull", "backfillfull", "full")},
-        "pools": {
-            pool["name"]: {
-                "used": pool["stats"]["bytes_used"],
-                "free": pool["stats"]["max_avail"],
-                "objects": pool["stats"]["objects"],
-            }
-            for pool in found["pools"]
-        },
-    }

@@ -22,8 +22,16 @@ def __virtual__():
     return __virtualname__
 
 
-def _bucket():
-    """The host's name in the CRUSH map."""
+def bucket():
+    """
+    Return the host's name in the CRUSH map.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt osd01.example.test ceph_host.bucket
+    """
     osd = __pillar__.get("ceph", {}).get("osd") or {}
     short = __pillar__.get("host", {}).get("name") or __grains__["id"].partition(".")[0]
     return osd.get("crush", {}).get("host") or short
@@ -83,19 +91,19 @@ def hold(owner=_OWNER):
 
         salt osd01.example.test ceph_host.hold
     """
-    bucket, ids = _bucket(), _ids()
+    name, ids = bucket(), _ids()
     if not ids:
-        return f"{bucket} has no object store."
-    found = _lease(bucket, owner)
+        return f"{name} has no object store."
+    found = _lease(name, owner)
     if not found:
         answer = __salt__["ceph_gate.ok_to_stop"](ids)
         if not answer["ok"]:
             raise CommandExecutionError(answer["sentence"])
         since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         value = json.dumps({"owner": owner, "since": since})
-        _command("config-key set", key=_key(bucket), val=value)
-    _command("osd set-group", flags=FLAG, who=[bucket])
-    return f"{bucket} is held: {FLAG}."
+        _command("config-key set", key=_key(name), val=value)
+    _command("osd set-group", flags=FLAG, who=[name])
+    return f"{name} is held: {FLAG}."
 
 
 def release(owner=_OWNER):
@@ -113,26 +121,26 @@ def release(owner=_OWNER):
 
         salt osd01.example.test ceph_host.release
     """
-    bucket = _bucket()
-    if not _lease(bucket, owner):
-        return f"{bucket} is not held."
-    _command("osd unset-group", flags=FLAG, who=[bucket])
+    name = bucket()
+    if not _lease(name, owner):
+        return f"{name} is not held."
+    _command("osd unset-group", flags=FLAG, who=[name])
     # last: after a crash before this it is released once more
-    _command("config-key rm", key=_key(bucket))
-    return f"{bucket} is released."
+    _command("config-key rm", key=_key(name))
+    return f"{name} is released."
 
 
-def _lease(bucket, owner):
-    found = __salt__["ceph_cluster.leases"]().get(f"{FLAG}/{bucket}")
+def _lease(name, owner):
+    found = __salt__["ceph_cluster.leases"]().get(f"{FLAG}/{name}")
     if found and found.get("owner") != owner:
         raise CommandExecutionError(
-            f"{bucket} is held by {found.get('owner')} since {found.get('since')}."
+            f"{name} is held by {found.get('owner')} since {found.get('since')}."
         )
     return found
 
 
-def _key(bucket):
-    return f"saltern/lease/{FLAG}/{bucket}"
+def _key(name):
+    return f"saltern/lease/{FLAG}/{name}"
 
 
 def _command(prefix, **arguments):

@@ -338,3 +338,30 @@ def start(timeout=60):
                 f" journalctl -u {unit}, and that the monitors reach each other."
             )
         time.sleep(0.5)
+
+
+def leave():
+    """
+    Take this host's monitor out of the cluster for good: out of the map, stopped, its store put
+    aside so that it can not come back by itself.
+
+    Returns a sentence. Raises CommandExecutionError when the others would be no majority.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mon03.example.test ceph_monitor.leave
+    """
+    name, store = _name(), _store(_name())
+    dump = __salt__["ceph_cluster.command"]("mon dump")
+    if name in {item["name"] for item in dump["mons"]}:
+        left = __salt__["ceph_gate.quorum_without"](name)
+        if not left["ok"]:
+            raise CommandExecutionError(left["sentence"])
+        __salt__["ceph_cluster.command"]("mon remove", arguments={"name": name})
+    unit = f"ceph-mon@{name}"
+    _run("systemctl", "disable", "--quiet", "--now", unit, what=f"Stopping {unit}")
+    if os.path.isdir(store):
+        os.rename(store, f"{STORES}/.left-{name}-{int(time.time())}")
+    return f"Monitor {name} left the cluster."

@@ -217,7 +217,8 @@ def _file(path, size):
 
 def make(path, kind="block", size=None, device_class=None, db=None, wal=None):
     """
-    Make an object store on a device, or take up one of this cluster that is there.
+    Make an object store on a device, or take up one of this cluster that is there. The number of
+    one that was given up on this host (``ceph_data.destroy``) is used again.
 
     path
         Device by a name that stays, or file
@@ -255,17 +256,16 @@ def make(path, kind="block", size=None, device_class=None, db=None, wal=None):
     if found and found.get("osd_uuid") != made.get("uuid"):
         return _take_up(path, kind, int(found["whoami"]), parts)
     if not made:
-        # CryptoKey::encode, as ceph_cluster.cephx does it
-        made = {"uuid": str(uuid.uuid4()), "secret": os.urandom(16).hex()}
+        kept = __salt__["ceph_disk.kept"](path, __salt__["ceph_host.bucket"]())
+        made = {"uuid": str(uuid.uuid4()), "secret": os.urandom(16).hex(), "id": kept}
         os.makedirs(STORES, exist_ok=True)
         _write(note, json.dumps(made))
     secret = __salt__["ceph_cluster.cephx"](made["secret"])
     body = {"cephx_secret": secret}
     if device_class:
         body["crush_device_class"] = device_class
-    answer = __salt__["ceph_cluster.command"](
-        "osd new", body=json.dumps(body), arguments={"uuid": made["uuid"]}
-    )
+    wanted = {key: made[key] for key in ("uuid", "id") if made.get(key) is not None}
+    answer = __salt__["ceph_cluster.command"]("osd new", body=json.dumps(body), arguments=wanted)
     number = int(answer["osdid"] if isinstance(answer, dict) else answer)
     place = _place(number, parts)
     _write(f"{place}/keyring", f"[osd.{number}]\n\tkey = {secret}\n")

@@ -1,6 +1,6 @@
-"""Begin a Ceph cluster once, and make sure that its monitors are one quorum.
+"""A Ceph cluster as a whole: begin it once, say what a loss would mean, give flags back.
 
-Thin: :mod:`saltern.ceph.form` decides and acts.
+Thin: :mod:`saltern.ceph` decides; what is asked and told goes through a monitor's host.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from saltern.adapters.master import Site
 from saltern.adapters.modelsite import source_of
 from saltern.adapters.runner import salt_runner
 from saltern.adapters.salt_bus import SaltBus
+from saltern.ceph import ask
 from saltern.ceph import form as forming
+from saltern.ceph import whatif as foretelling
 from saltern.rollout.load import load_members
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,104 @@ def form(cluster=None, nodes=None, test=False):
         site = Site.of(__opts__, cluster)
         nodes = load_members(source_of(site), site.cluster, ROLE)
     return forming.converge(SaltBus(__opts__), list(nodes), test=bool(test), tell=_tell)
+
+
+@salt_runner
+def whatif(lose, cluster=None):
+    """
+    Say what would stay available without some hosts, racks or object stores. Nothing is changed.
+
+    lose
+        Name of a host, ``rack=NAME`` or any other bucket, ``osd.N``; several separated by commas
+    cluster
+        Name of the cluster; default ``saltern:cluster`` of the master
+
+    Returns ``{result, comment, available, heals, quorum: {left, all}, pools: {name: {all, degraded,
+    inactive, gone}}, lost}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run ceph.whatif lose=osd01
+        salt-run ceph.whatif lose=rack=r1
+    """
+    facts = _ask(cluster, "ceph_map.facts")
+    return foretelling.answer(foretelling.whatif(facts, lose))
+
+
+@salt_runner
+def leases(cluster=None):
+    """
+    List the flags of a cluster: who holds them since when, and those that are nobody's lease.
+
+    cluster
+        Name of the cluster; default ``saltern:cluster`` of the master
+
+    Returns ``{leases: {flag: {owner, since}}, strays: [flags], idle: [leases without a flag]}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run ceph.leases
+    """
+    return _ask(cluster, "ceph_flag.held")
+
+
+@salt_runner
+def release(flag=None, cluster=None, force=False):
+    """
+    Give flags back that are held as leases, when whoever took them is gone.
+
+    flag
+        As ``ceph.leases`` names it, ``noout/osd01``; default: all that are held
+    cluster
+        Name of the cluster; default ``saltern:cluster`` of the master
+    force
+        Also those that somebody else than Saltern holds
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run ceph.release
+        salt-run ceph.release norebalance
+    """
+    held = _ask(cluster, "ceph_flag.held")["leases"]
+    flags = [str(flag)] if flag else sorted(held)
+    told = [_ask(cluster, "ceph_flag.give", [one], {"force": bool(force)}) for one in flags]
+    return {"result": True, "comment": " ".join(told) or "Nothing is held.", "released": flags}
+
+
+@salt_runner
+def accept(code, ttl="4h", cluster=None):
+    """
+    Go on over one of Ceph's warnings: it does not count for some time. What makes data unavailable
+    is refused all the same, whoever accepts it.
+
+    code
+        As Ceph names it: ``OSD_DOWN``, ``PG_DEGRADED``
+    ttl
+        For how long, ``4h``; it also ends when it becomes worse
+    cluster
+        Name of the cluster; default ``saltern:cluster`` of the master
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run ceph.accept OSD_DOWN ttl=1h
+    """
+    arguments = {"code": str(code), "ttl": str(ttl)}
+    _ask(cluster, "ceph_cluster.command", ["health mute"], {"arguments": arguments})
+    return {"result": True, "comment": f"{code} is accepted for {ttl}."}
+
+
+def _ask(cluster, function, arguments=(), kwarg=None):
+    site = Site.of(__opts__, cluster)
+    nodes = load_members(source_of(site), site.cluster, ROLE)
+    return ask.first(SaltBus(__opts__), nodes, function, arguments, kwarg)
 
 
 def _tell(sentence):

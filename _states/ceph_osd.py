@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from salt.exceptions import CommandExecutionError
 
+#: Pools that the managers make for themselves as soon as there is an object store.
+MANAGERS = (".mgr", "device_health_metrics")
+
 
 def present(
     name,
@@ -39,7 +42,8 @@ def present(
     wal_size
         makes that a file of this size
     weight
-        in the CRUSH map; default: its size in TiB
+        in the CRUSH map; default: its size in TiB. A new store in a cluster that has pools weighs
+        nothing, so that no data moves until somebody asks for it
     encrypted
         refused: there is no way yet to keep the keys
     """
@@ -56,7 +60,7 @@ def present(
         store = __salt__["ceph_store.find"](name)
         wrong = "" if store and store["ready"] else _refusal(name, kind)
         up = store is not None and _up(store)
-        moved = up and weight is not None and _weight(store["id"]) != round(weight, 3)
+        wanted = _wanted(store["id"], weight) if up else None
     except CommandExecutionError as err:
         test = __opts__["test"]
         told = f"{name}: cannot be told yet. {err}" if test else f"{name}: {err}"
@@ -65,8 +69,8 @@ def present(
     if wrong:
         ret.update(result=False, comment=wrong)
         return ret
-    if up and not moved:
-        ret["comment"] = f"osd.{store['id']} on {name} is up."
+    if up and wanted is None:
+        ret["comment"] = f"osd.{store['id']} on {name} is up{_waiting(store['id'])}."
         return ret
     if __opts__["test"]:
         verb = "weighted" if up else "started" if store and store["ready"] else "made"
@@ -84,10 +88,13 @@ def present(
             number = store["id"]
         ret["comment"] = __salt__["ceph_store.start"](number)
         ret["changes"].setdefault(name, f"osd.{number} started")
-        if weight is not None and _weight(number) != round(weight, 3):
-            more = {"name": f"osd.{number}", "weight": float(weight)}
+        wanted = _wanted(number, weight)
+        if wanted is None:
+            ret["comment"] = f"osd.{number} on {name} is up{_waiting(number)}."
+        else:
+            more = {"name": f"osd.{number}", "weight": wanted}
             __salt__["ceph_cluster.command"]("osd crush reweight", arguments=more)
-            ret["changes"]["weight"] = weight
+            ret["changes"]["weight"] = wanted
     except CommandExecutionError as err:
         ret.update(result=False, comment=f"{name}: {err}")
     return ret
@@ -115,3 +122,28 @@ def _up(store):
 def _weight(number):
     tree = __salt__["ceph_cluster.osd_tree"]()
     return round(tree.get(f"osd.{number}", {}).get("weight", 0), 3)
+
+
+def _wanted(number, weight):
+    """What a store has to weigh, None when nothing has to change.
+
+    One that weighs nothing was never filled. While nobody has a pool there are no data that could
+    move, so it gets its weight at once; later ``ceph.osd.fill`` gives it.
+    """
+    now = _weight(number)
+    if now == 0 and _pools():
+        return None
+    if weight is None:
+        # bytes in TiB, as Ceph weighs by itself
+        return round(__salt__["ceph_disk.size"](number) / 2**40, 5) if now == 0 else None
+    return float(weight) if now != round(weight, 3) else None
+
+
+def _waiting(number):
+    return "" if _weight(number) else ", and waits for data (operation ceph.osd.fill)"
+
+
+def _pools():
+    """Whether anybody but the managers has a pool."""
+    dump = __salt__["ceph_cluster.command"]("osd dump")
+    return any(pool["pool_name"] not in MANAGERS for pool in dump["pools"])

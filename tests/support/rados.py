@@ -58,6 +58,12 @@ class Cluster:
         self.blocked_by: list[list[int]] = []
         self.stoppable: set[str] = {str(number) for number in self.osds}
         self.destroyable: set[str] = set()
+        #: how often the manager says no before the data of a store are elsewhere; None for never
+        self.slowness: int | None = 0
+        self.buckets = {"osd01", "osd02", "osd03"}
+        #: placement group -> where its data are; where they should be follows the weights
+        self.placed: dict[str, list[int]] = {}
+        self.upmaps: dict[str, list[list[int]]] = {}
 
     # -- what is asked ---------------------------------------------------------------------------
 
@@ -145,8 +151,13 @@ class Cluster:
                 {"osd": number, "down_stamp": "2026-01-02T03:04:05.000000+0000"}
                 for number in self.osds
             ],
+            "pg_upmap_items": [
+                {"pgid": pgid, "mappings": [{"from": a, "to": b} for a, b in pairs]}
+                for pgid, pairs in self.upmaps.items()
+            ],
             "pools": [
                 {
+                    "pool": number,
                     "pool_name": name,
                     "size": pool["size"],
                     "min_size": pool["min_size"],
@@ -160,12 +171,12 @@ class Cluster:
                     "application_metadata": pool["applications"],
                     "options": pool["options"],
                 }
-                for name, pool in self.pools.items()
+                for number, (name, pool) in enumerate(self.pools.items(), 1)
             ],
         }
 
     def do_osd_tree(self, words: Any, body: str) -> Any:
-        hosts = sorted({osd["host"] for osd in self.osds.values()})
+        hosts = sorted({osd["host"] for osd in self.osds.values()} | self.buckets)
         below = {
             host: [number for number, osd in self.osds.items() if osd["host"] == host]
             for host in hosts
@@ -183,13 +194,19 @@ class Cluster:
                     "id": number,
                     "name": f"osd.{number}",
                     "type": "osd",
-                    "status": "up" if osd["up"] else "down",
+                    "status": self.status(osd),
                     "reweight": float(osd["in"]),
                     "device_class": "hdd",
                     "crush_weight": osd.get("weight", 0.0039),
                 }
             )
         return {"nodes": nodes, "stray": []}
+
+    @staticmethod
+    def status(osd: dict[str, Any]) -> str:
+        if osd.get("destroyed"):
+            return "destroyed"
+        return "up" if osd["up"] else "down"
 
     def do_df(self, words: Any, body: str) -> Any:
         stats = {"total_bytes": 100, "total_used_raw_bytes": 10, "total_avail_bytes": 90}
@@ -205,6 +222,15 @@ class Cluster:
         return 0 if good else EBUSY, data, "" if good else "unsafe to stop"
 
     def do_osd_safe_to_destroy(self, words: Any, body: str) -> Any:
+        empty = {
+            str(number)
+            for number, osd in self.osds.items()
+            if osd.get("destroyed") or not osd["in"] or osd.get("weight") == 0
+        }
+        if {*words["ids"]} <= empty and self.slowness is not None:
+            if self.slowness == 0:
+                self.destroyable |= {*words["ids"]}
+            self.slowness = max(0, self.slowness - 1)
         safe = sorted(int(one) for one in set(words["ids"]) & self.destroyable)
         left = sorted(int(one) for one in set(words["ids"]) - self.destroyable)
         data = {"safe_to_destroy": safe, "active": left, "missing_stats": [], "stored_pgs": []}
@@ -213,6 +239,85 @@ class Cluster:
     def do_pg_ls(self, words: Any, body: str) -> Any:
         stats = [{"pgid": f"1.{n}", "blocked_by": ids} for n, ids in enumerate(self.blocked_by)]
         return {"pg_ready": True, "pg_stats": stats}
+
+    # -- object stores that come and go ----------------------------------------------------------
+
+    def do_osd_df(self, words: Any, body: str) -> Any:
+        size = 4 * 2**20
+        nodes = [
+            {"id": number, "kb": size, "kb_used": osd.get("used", size // 10)}
+            for number, osd in self.osds.items()
+        ]
+        return {"nodes": nodes, "stray": []}
+
+    def do_osd_out(self, words: Any, body: str) -> Any:
+        for number in words["ids"]:
+            self.write(lambda number=number: self.osds[int(number)].update({"in": 0}))
+
+    def do_osd_in(self, words: Any, body: str) -> Any:
+        for number in words["ids"]:
+            self.write(lambda number=number: self.osds[int(number)].update({"in": 1}))
+
+    def do_osd_destroy(self, words: Any, body: str) -> Any:
+        number = words["id"]
+        if self.osds[int(number)]["up"] or not words.get("yes_i_really_mean_it"):
+            return EBUSY, None, "osd is not down"
+        if number not in self.destroyable and not words.get("force"):
+            return EBUSY, None, "not safe to destroy"
+        self.write(lambda: self.osds[int(number)].update(destroyed=True))
+        return None
+
+    def do_osd_purge(self, words: Any, body: str) -> Any:
+        if words["id"] not in self.destroyable or self.osds[int(words["id"])]["up"]:
+            return EBUSY, None, "not safe to destroy"
+        self.write(lambda: self.osds.pop(int(words["id"])))
+        return None
+
+    def do_osd_crush_rm(self, words: Any, body: str) -> Any:
+        if any(osd["host"] == words["name"] for osd in self.osds.values()):
+            return EBUSY, None, "not empty"
+        self.write(lambda: self.buckets.discard(words["name"]))
+        return None
+
+    def do_osd_set(self, words: Any, body: str) -> Any:
+        self.write(lambda: self.flags.add(words["key"]))
+
+    def do_osd_unset(self, words: Any, body: str) -> Any:
+        self.write(lambda: self.flags.discard(words["key"]))
+
+    def should_be(self, pgid: str) -> list[int]:
+        """Where a placement group should be: on a new store too once that weighs something."""
+        new = [n for n, osd in self.osds.items() if osd.get("new") and osd.get("weight")]
+        wanted = [new[0], *self.placed[pgid][1:]] if new else self.placed[pgid]
+        sent = dict(map(tuple, self.upmaps.get(pgid, [])))
+        return [sent.get(number, number) for number in wanted]
+
+    def do_pg_dump(self, words: Any, body: str) -> Any:
+        stats = []
+        for pgid, acting in self.placed.items():
+            up = self.should_be(pgid)
+            if "norebalance" not in self.flags:
+                self.placed[pgid] = acting = up
+            stats.append({"pgid": pgid, "state": "active", "up": up, "acting": acting})
+        return {"pg_ready": True, "pg_stats": stats}
+
+    def do_osd_pg_upmap_items(self, words: Any, body: str) -> Any:
+        flat = words["id"]
+        pairs = [list(pair) for pair in zip(flat[::2], flat[1::2], strict=True)]
+        self.write(lambda: self.upmaps.update({words["pgid"]: pairs}))
+
+    def do_osd_rm_pg_upmap_items(self, words: Any, body: str) -> Any:
+        self.write(lambda: self.upmaps.pop(words["pgid"], None))
+
+    def do_mon_remove(self, words: Any, body: str) -> Any:
+        self.write(lambda: self.monitors.remove(words["name"]))
+        self.quorum = [name for name in self.quorum if name in self.monitors]
+
+    def do_health_mute(self, words: Any, body: str) -> Any:
+        if words["code"] not in self.checks:
+            return ENOENT, None, f"health alert {words['code']} is not currently raised"
+        self.write(lambda: self.muted.add(words["code"]))
+        return None
 
     # -- pools, rules ----------------------------------------------------------------------------
 

@@ -60,7 +60,7 @@ def test_the_facts_are_those_of_the_cluster(host: Host) -> None:
     places = [osd["location"] for osd in tree.values()]
     assert places == [{"host": "host", "rack": "rack1", "root": "default"}] * 3
     assert sorted(osd["class"] for osd in tree.values())[-1] == "ssd"
-    assert 0 < call(host, "ceph_cluster.df")["ratio"] < 1
+    assert 0 < call(host, "ceph_map.df")["ratio"] < 1
 
 
 def test_a_store_may_have_its_database_elsewhere(host: Host) -> None:

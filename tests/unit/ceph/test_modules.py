@@ -16,6 +16,7 @@ from saltern.modules import (
     ceph_cluster,
     ceph_gate,
     ceph_host,
+    ceph_map,
     ceph_monitor,
     ceph_store,
 )
@@ -91,7 +92,7 @@ def test_where_object_stores_are() -> None:
 
 
 def test_how_full_it_is() -> None:
-    found = ceph_cluster.df()
+    found = ceph_map.df()
     assert (found["ratio"], found["limits"]["nearfull"]) == (0.1, 0.85)
 
 
