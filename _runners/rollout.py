@@ -62,7 +62,7 @@ def plan(workflow, cluster=None, revision=None, data=False, quiet=False, **optio
 
     workflow
         ``change`` (only what the model's change touches), ``deploy``, ``upgrade``, ``restart``,
-        ``reboot``, ``scale-out``, ``scale-in``, ``replace`` or ``operation``
+        ``reboot``, ``reimage``, ``scale-out``, ``scale-in``, ``replace`` or ``operation``
     cluster
         Name of the cluster; default ``saltern:cluster`` of the master
     revision

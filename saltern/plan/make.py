@@ -20,7 +20,7 @@ from saltern.plan.request import STAY, Request
 from saltern.plan.roles import MASTER, Node, Roles, worst, worst_reversible
 from saltern.plan.scope import locks, probes
 from saltern.plan.steps import Steps
-from saltern.plan.types import CALL, Check, Impact, Plan, PlannedCall, Stage, Step, Wave
+from saltern.plan.types import CALL, STOP, Check, Impact, Plan, PlannedCall, Stage, Step, Wave
 from saltern.plan.waves import Candidate, Fleet, Pace, gone_with, split
 from saltern.rollout.show import short
 from saltern.rollout.stages import ROLE_STAGES
@@ -71,8 +71,10 @@ def make(
 
         return deploy(request, target, facts, known, history)
     from saltern.plan.operation import Operating
+    from saltern.plan.reimage import Reimaging
 
-    maker = {"operation": Operating}.get(request.workflow, Maker)
+    makers: dict[str, type[Maker]] = {"operation": Operating, "reimage": Reimaging}
+    maker = makers.get(request.workflow, Maker)
     return maker(request, target, current, facts, touched or {}, known, history or {}).plan()
 
 
@@ -134,6 +136,8 @@ class Maker:
         fleet = self._fleet()
         steps = self._steps(fleet, sync=self.request.workflow == "upgrade")
         stages = self._stages(work.roles, fleet, steps)
+        if self.request.workflow == "upgrade":
+            stages += self._finalized(self._touched_roles(), work.roles, fleet, steps)
         return self._whole(stages, [*self._commit(work, steps)], work)
 
     def _restart(self) -> Plan:
@@ -568,6 +572,40 @@ class Maker:
 
     def _units(self, role: str, node: str) -> tuple[str, ...]:
         return self.target.units(role, node) if role in self.target.of(node) else ()
+
+    def _finalized(
+        self,
+        wanted: Mapping[str, tuple[str, ...]],
+        done: Mapping[str, tuple[str, ...]],
+        fleet: Fleet,
+        steps: Steps,
+    ) -> list[Stage]:
+        """End the upgrade of each role of which every member has it then.
+
+        :param wanted: node to the roles that there is something to do for
+        :param done: the same of what this plan does
+        """
+        if self.facts.revision == self.facts.deployed and not self.facts.pins:
+            return []
+        roles: list[str] = []
+        waves: list[Wave] = []
+        for level in levels(self.target, {r for names in done.values() for r in names}):
+            for role in level.roles:
+                actions = self.target.finalize(role, self.target.members(role)[0])
+                left = [
+                    n for n, ids in wanted.items() if role in ids and role not in done.get(n, ())
+                ]
+                if actions and not left:
+                    roles.append(role)
+                    name, found = f"{make_steps.FINALIZE}{role}", steps.final(role, actions)
+                    number = len(waves) + 1
+                    waves.append(make_steps.wave("finalize", number, name, (), found))
+        if not waves:
+            return []
+        told = f"finalize {' '.join(roles)}"
+        stage = self._stage("finalize", ROLE_STAGES[-1], told, tuple(roles), waves, (), fleet)
+        # it is about the cluster as a whole: no share of it may fail
+        return [replace(stage, budget=0, on_failure=STOP)]
 
     def _commit(self, work: Work, steps: Steps) -> list[Step]:
         """End with the revision as the cluster's own, unless only a part of it was reached."""

@@ -48,7 +48,7 @@ class Operating(Maker):
         for number, (title, wave) in enumerate(split(members, fleet, self.pace), 1):
             nodes = tuple(one.node for one in wave)
             drained = steps.drain(wave) if operation.drain else None
-            done: list[Step | None] = [steps.gate(wave), drained]
+            done: list[Step | None] = [steps.gate(wave, questions=operation.drain), drained]
             told = operation.reversible or NEVER
             done += steps.act(role, operation.steps, nodes, values, reversible=told)
             done += [steps.verify(wave, forms=True), steps.release(drained), self._soak()]

@@ -143,9 +143,11 @@ class Request:
             raise PlanError(
                 "restart must be told what to restart", where="roles", cure="Give roles= or nodes="
             )
-        if self.workflow == "reboot" and self.roles:
+        if self.workflow in ("reboot", "reimage") and self.roles:
             raise PlanError(
-                "a reboot concerns all roles of a node", where="roles", cure="Give nodes= instead"
+                f"a {self.workflow} concerns all roles of a node",
+                where="roles",
+                cure="Give nodes= instead",
             )
         self._fits_operation()
 

@@ -23,7 +23,7 @@ def locks(plan: Plan, target: Roles, current: Roles) -> tuple[str, ...]:
         found.add("pins")
     found |= {f"role {role}" for stage in plan.stages for role in stage.roles}
     nodes = set(plan.nodes)
-    if plan.workflow == "reboot":
+    if plan.workflow in ("reboot", "reimage"):
         nodes |= {machine for node in plan.nodes for machine in target.carried(node)}
     for node in sorted(nodes):
         declared = target if node in target.nodes else current

@@ -4,11 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from saltern.plan.types import COMMIT, DRAIN, GATE, NEVER, PIN, UNTIL_WRITE, VERIFY, Plan, Stage
+from saltern.plan.steps import REIMAGE
+from saltern.plan.types import (
+    ALWAYS,
+    CALL,
+    COMMIT,
+    DRAIN,
+    GATE,
+    NEVER,
+    PIN,
+    RUNNER,
+    UNTIL_WRITE,
+    VERIFY,
+    Plan,
+    Stage,
+)
 from saltern.rollout.show import short
 
 #: how many changed states of a node are named before the rest is counted
 _SHOWN = 8
+#: how many calls are named before the rest is counted
+_CALLS = 24
 _HEAD = ("STAGE", "WAVES", "NODES", "API", "DATA", "GATES", "MINUTES", "WHAT")
 
 
@@ -25,6 +41,8 @@ def show(plan: Plan) -> str:
     for title, found in (
         ("Impact", _impacts(plan)),
         ("Waves", _waves(plan)),
+        ("New images", _images(plan)),
+        ("Calls", _calls(plan)),
         ("Restarts", _restarts(plan)),
         ("Expected changes", _expected(plan)),
         ("Measured meanwhile", _probes(plan)),
@@ -101,6 +119,31 @@ def _waves(plan: Plan) -> list[str]:
             name = f", {wave.name}" if wave.nodes and wave.name != told else ""
             found.append(f"{stage.name}/{wave.number}{name}: {told}{where}: {kinds}")
     return found
+
+
+def _images(plan: Plan) -> list[str]:
+    found = []
+    for _, _, step in plan.steps():
+        if step.runner == REIMAGE:
+            image = step.kwarg["image"]
+            former = step.undo[0].kwarg["image"] if step.undo else "?"
+            change = f"{former} -> {image}" if former != image else f"{image} anew"
+            dirs = dict.fromkeys(path for paths in step.kwarg["keep"].values() for path in paths)
+            kept = f"kept are {_some(dirs)}" if dirs else "no directories are kept"
+            found.append(f"{short(step.nodes)}: {change}, {kept}")
+    return found
+
+
+def _calls(plan: Plan) -> list[str]:
+    """What is called that roles declare, and nobody would expect of the workflow alone."""
+    found = []
+    for stage, _, step in plan.steps():
+        declared = plan.workflow == "operation" or stage.name in ("leave", "finalize")
+        if declared and step.kind in (CALL, RUNNER):
+            end = f" ({step.reversible})" if step.reversible != ALWAYS else ""
+            found.append(f"{step.id}: {step.title}{end}")
+    more = len(found) - _CALLS
+    return [*found[:_CALLS], f"and {more} more"] if more > 0 else found
 
 
 def _restarts(plan: Plan) -> list[str]:

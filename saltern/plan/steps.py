@@ -56,6 +56,12 @@ WAVE_PHASES = ("drain", "hold", "verify", "release")
 FORM = "form "
 #: Ends the SLS by which a formula stops and removes all of its roles.
 CLEAN = ".clean"
+#: Runner function that starts hosts from an image: ``nodes``, ``image``, ``keep`` by node.
+REIMAGE = "provision.reimage"
+#: Seconds that it may take.
+REIMAGE_LIMIT = 3600.0
+#: Begins the name of a wave that ends an upgrade of a role.
+FINALIZE = "finalize "
 #: Lies in memory, so that a restarted host does not have it.
 REBOOT_MARK = "/run/saltern-reboot"
 
@@ -112,13 +118,15 @@ class Steps:
 
     # -- before --------------------------------------------------------------------------------
 
-    def gate(self, members: Sequence[Candidate]) -> Step:
+    def gate(self, members: Sequence[Candidate], *, questions: bool = True) -> Step:
         """Ask whether the nodes are there and well, and whether others can carry on meanwhile.
 
         Of the wave's own nodes: roles that are disturbed and drained, or touched, or that need a
         majority. Of others: the members of those majorities, and of roles that are drained at a
         balancer, which get the requests. What is known to be down is not asked again. Last comes
         what the disturbed roles want to be asked before a wave.
+
+        :param questions: ask these too; what takes nobody out of service need not
         """
         mine = {one.node for one in members}
         asked: dict[tuple[str, str], None] = {}
@@ -137,7 +145,7 @@ class Steps:
             if (found := self._before(node, role))
         ]
         others = {check.node for check in checks} - mine
-        checks += self._questions(members)
+        checks += self._questions(members) if questions else []
         quiet = mine - {check.node for check in checks}
         checks += [Check(node, "", ()) for node in sorted(quiet)]
         title = f"{short(mine)} can be worked on"
@@ -436,6 +444,37 @@ class Steps:
                 )
         return found
 
+    def final(self, role: str, actions: Sequence[Action]) -> list[Step]:
+        """End an upgrade of a role: prove all of its members, act on one, prove them again.
+
+        :raises PlanError: nobody is there who could do it
+        """
+        members = tuple(n for n in self.target.members(role) if n not in self.fleet.absent)
+        verify = self.verified([(node, role) for node in members])
+        title = f"all of {role} works on {short(members)}"
+        found = [replace(verify, kind=GATE, title=title)]
+        for action in actions:
+            by = self.one_of(action.on or role, role, ())
+            names = self._names(by, members)
+            step = Step(
+                "",
+                CALL,
+                str(fill(action.what, names)) or f"finalize {role} by {action.name}",
+                (by,),
+                idempotent=action.idempotent,
+                reversible=action.reversible
+                or self.target.reversible(role, members[0], "finalize"),
+                limit=action.limit,
+            )
+            call = _call(action, by, names)
+            undo = (_call(action.undo, by, names),) if action.undo else ()
+            if action.kind == RUNS:
+                step = replace(step, kind=RUNNER, runner=call.fun, kwarg=call.kwarg)
+            else:
+                step = replace(step, calls=(call,))
+            found.append(replace(step, undo=undo))
+        return [*found, verify]
+
     def _calls(
         self, action: Action, wave: tuple[str, ...], by: str, values: Mapping[str, Any] | None
     ) -> tuple[PlannedCall, ...]:
@@ -508,6 +547,13 @@ class Steps:
     def domains(self, members: Sequence[Candidate]) -> tuple[str, ...]:
         """Name the failure domains of a wave."""
         return domains_of(members, self.target)
+
+
+def _call(action: Action, node: str, names: Mapping[str, Any]) -> PlannedCall:
+    """An entry as a call of one node, or of the master."""
+    nodes, serves = ((), (node,)) if action.kind == RUNS else ((node,), ())
+    args, kwargs = fill(list(action.args), names), fill(action.kwargs, names)
+    return PlannedCall(nodes, action.name, tuple(args), kwargs, serves)
 
 
 def service(role: str) -> str:
@@ -663,6 +709,13 @@ def _phase(
         reversible=worst_reversible(reversible),
         limit=APPLY_LIMIT,
     )
+
+
+def back(nodes: tuple[str, ...]) -> Step:
+    """Wait until nodes answer that were started anew."""
+    checks = tuple(Check(node, "", ()) for node in nodes)
+    title = f"{short(nodes)} are back"
+    return Step("", VERIFY, title, nodes, checks=checks, seconds=REBOOT_LIMIT, limit=CHECK_LIMIT)
 
 
 def reboots(nodes: tuple[str, ...]) -> list[Step]:

@@ -25,6 +25,7 @@ WORKFLOWS = (
     "upgrade",
     "restart",
     "reboot",
+    "reimage",
     "scale-out",
     "scale-in",
     "replace",

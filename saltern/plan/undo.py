@@ -8,7 +8,7 @@ that is refused unless the loss is accepted; :func:`losses` says what it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from saltern.errors import PlanError
@@ -239,7 +239,10 @@ class _Undo:
         ]
         made: list[Wave] = []
         for wave in order:
-            steps = self._node_steps(wave) if wave.nodes else self._form_steps(wave)
+            if wave.name.startswith(make_steps.FINALIZE):
+                steps = self._inverse(step for step in wave.steps if step.id in self.records)
+            else:
+                steps = self._node_steps(wave) if wave.nodes else self._form_steps(wave)
             if any(step.kind in _CHANGING for step in steps):
                 number = len(made) + 1
                 made.append(
@@ -263,16 +266,20 @@ class _Undo:
     def _node_steps(self, wave: Wave) -> list[Step]:
         """Steps of a wave that is taken back, in the order of any wave."""
         begun = [step for step in wave.steps if step.id in self.records]
-        self._present(wave)
+        built = [step for step in begun if step.runner == make_steps.REIMAGE]
+        # a host that its new image left silent comes back by its former one
+        silent = self._silent(wave) if built else frozenset()
+        if not built:
+            self._present(wave)
         found: list[Step] = []
         work = self._work(wave, begun)
         if not work:
             return []
         for step in wave.steps:
             if step.kind == GATE:
-                found.append(self._gate(step, wave))
+                found.append(self._gate(step, wave, silent))
             elif step.kind == DRAIN:
-                found.append(step)
+                found += self._drain(step, silent)
         found += work
         # the last one is about the whole wave; those before it ask what was done on the way
         verified = [step for step in wave.steps if step.kind == VERIFY]
@@ -308,7 +315,9 @@ class _Undo:
 
     def _work(self, wave: Wave, begun: Sequence[Step]) -> list[Step]:
         """Pins back and roles applied, or the inverses of what was called, the last one first."""
-        found = self._clean(wave.nodes)
+        built = [step for step in begun if step.runner == make_steps.REIMAGE]
+        # what came with a new image goes with it
+        found = [] if built else self._clean(wave.nodes)
         back = [node for node in wave.nodes if node in self.moved and node not in self._returned]
         self._returned.update(back)
         for revision, nodes in self._before(back).items():
@@ -316,8 +325,11 @@ class _Undo:
             found.append(
                 Step("", PIN, f"{short(nodes)} go back to {told}", nodes, revision=revision)
             )
-        if back:
-            found.append(make_steps.refresh(tuple(sorted(back))))
+        if built:
+            found += self._inverse(built)
+            found += [make_steps.back(wave.nodes), make_steps.refresh(wave.nodes, sync=True)]
+        if back or built:
+            found.append(make_steps.refresh(wave.nodes if built else tuple(sorted(back))))
         if self.plan.workflow == OPERATION:
             # its steps go back one by one; nothing moved under them
             return found + self._inverse(begun)
@@ -329,6 +341,9 @@ class _Undo:
                 title = f"back: apply {told}" if step.undo else f"back: {step.title}"
                 back_step = replace(step, title=title, nodes=nodes, calls=calls, undo=())
                 found.append(replace(back_step, reversible="always"))
+        if built:
+            # the clusters that the hosts are members of take them back once more
+            return found + [step for step in begun if step.kind == RUNNER and step not in built]
         return found + self._inverse([step for step in begun if step.kind != APPLY])
 
     def _inverse(self, begun: Iterable[Step]) -> list[Step]:
@@ -363,13 +378,30 @@ class _Undo:
             found.setdefault(self.plan.basis.pins.get(node, free), []).append(node)
         return {revision: tuple(ids) for revision, ids in found.items()}
 
-    def _gate(self, step: Step, wave: Wave) -> Step:
-        """Ask others as before; of the wave's own nodes, which may be broken, only an answer."""
+    def _gate(self, step: Step, wave: Wave, silent: Collection[str]) -> Step:
+        """Ask others as before; of the wave's own nodes, which may be broken, only an answer.
+
+        :param silent: of these not even that is asked
+        """
         mine = set(wave.nodes)
         others = self._asked(step).checks
         checks = [c for c in others if c.node not in mine and c.node not in self.broken]
-        checks += [Check(node, "", ()) for node in sorted(mine)]
-        return replace(step, checks=tuple(checks))
+        checks += [Check(node, "", ()) for node in sorted(mine.difference(silent))]
+        nodes = tuple(node for node in step.nodes if node not in silent)
+        return replace(step, nodes=nodes, checks=tuple(checks))
+
+    def _drain(self, step: Step, silent: Collection[str]) -> list[Step]:
+        """A drain without what silent nodes would have to do themselves."""
+        pairs = [
+            (call, back)
+            for call, back in zip(step.calls, step.undo, strict=True)
+            if not {*call.nodes} & {*silent}
+        ]
+        if not pairs:
+            return []
+        calls, undo = zip(*pairs, strict=True)
+        nodes = tuple(sorted({n for call in calls for n in call.serves or call.nodes}))
+        return [replace(step, nodes=nodes, calls=calls, undo=undo)]
 
     def _form_steps(self, wave: Wave) -> list[Step]:
         """Form anew those that are left of a role's members; nothing when none is."""
@@ -386,12 +418,15 @@ class _Undo:
                 found.append(replace(self._asked(step), nodes=nodes))
         return found
 
-    def _present(self, wave: Wave) -> None:
+    def _silent(self, wave: Wave) -> frozenset[str]:
+        """Nodes of a wave that do not answer, as far as it is known."""
         if self.facts is None:
-            return
-        absent = sorted(
-            n for n in wave.nodes if n in self.facts.absent or n not in self.facts.present
-        )
+            return frozenset()
+        there = {*self.facts.present} - {*self.facts.absent}
+        return frozenset(node for node in wave.nodes if node not in there)
+
+    def _present(self, wave: Wave) -> None:
+        absent = sorted(self._silent(wave))
         if absent:
             raise PlanError(
                 f"{short(absent)} cannot be taken back: no answer",
