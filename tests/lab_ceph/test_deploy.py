@@ -38,3 +38,13 @@ def test_a_second_deployment_changes_nothing(cluster: Cluster) -> None:
     states = cluster.orchestrate("deploy")
     assert not {key for key, state in states.items() if state["result"] is not True}
     assert not {key: state["changes"] for key, state in states.items() if state["changes"]}
+
+
+def test_what_would_stay_available_is_foretold(cluster: Cluster) -> None:
+    code, found, printed = cluster.salt_run("ceph.whatif", "lose=osd01")
+    assert code == 0, printed
+    assert (found["available"], found["heals"], len(found["lost"])) == (True, False, 2)
+    code, found, printed = cluster.salt_run("ceph.whatif", "lose=osd01,osd02")
+    assert (code, found["available"]) == (0, False), printed
+    code, found, printed = cluster.salt_run("ceph.whatif", "lose=mon01,mon02")
+    assert "no majority" in found["comment"]

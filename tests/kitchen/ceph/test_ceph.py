@@ -255,3 +255,56 @@ def test_a_store_is_taken_up_by_a_host_that_was_made_anew(host: Host) -> None:
     again = call(host, "ceph_store.find", "/srv/ceph/store1")
     assert (again["id"], again["uuid"]) == (number, store["uuid"])
     assert eventually(host, "health", wanted="HEALTH_OK", seconds=120)["status"] == "HEALTH_OK"
+
+
+def groups(host: Host) -> dict[str, list[int]]:
+    """Where each placement group is."""
+    found = ceph(host, "pg", "dump", "pgs_brief")
+    return {item["pgid"]: item["acting"] for item in found["pg_stats"]}
+
+
+def weight(host: Host, number: int) -> float:
+    return float(call(host, "ceph_cluster.osd_tree")[f"osd.{number}"]["weight"])
+
+
+def test_no_data_move_to_a_new_store_before_somebody_asks_and_none_are_lost_when_it_goes(
+    host: Host,
+) -> None:
+    """Added without weight, filled, emptied, given up, replaced with its number, and purged."""
+    host.check_output("ceph config set osd osd_crush_initial_weight 0")
+    pillar = call(host, "pillar.get", "ceph:osd:devices")
+    devices = [*pillar, {"path": "/srv/ceph/store4", "size": "2G"}]
+    more = {"ceph": {"osd": {"devices": devices}}}
+    before = groups(host)
+    assert converge(host, more, "ceph.osd") == {}
+    number = call(host, "ceph_store.find", "/srv/ceph/store4")["id"]
+    assert (weight(host, number), groups(host)) == (0, before)
+
+    told = call(host, "ceph_data.fill", "host", "pace=16")
+    assert told.startswith("host has its share of the data")
+    assert weight(host, number) > 0
+    assert any(number in acting for acting in groups(host).values())
+    dump = ceph(host, "osd", "dump")
+    assert (dump["pg_upmap_items"], "norebalance" in dump["flags_set"]) == ([], False)
+    assert call(host, "ceph_flag.held") == {"leases": {}, "strays": [], "idle": []}
+
+    # while it holds data nobody gives it up; when it holds none it goes and keeps its number
+    refused = host.run(f"salt-call --local --config-dir={kitchen.SANDBOX}/etc ceph_data.purge host")
+    assert "still runs" in refused.stdout + refused.stderr
+    assert "nothing that is not elsewhere" in call(host, "ceph_data.evacuate", str(number))
+    assert not any(number in acting for acting in groups(host).values())
+    call(host, "ceph_disk.stop", str(number))
+    assert "given up" in call(host, "ceph_data.destroy", str(number), "host=host")
+    call(host, "ceph_disk.forget", str(number), "wipe=True")
+    assert converge(host, more, "ceph.osd") == {}
+    assert call(host, "ceph_store.find", "/srv/ceph/store4")["id"] == number
+    assert weight(host, number) > 0
+
+    # and for good
+    call(host, "ceph_data.take_in", str(number))
+    call(host, "ceph_data.evacuate", str(number))
+    call(host, "ceph_disk.stop", str(number))
+    host.check_output(f"ceph osd purge {number} --yes-i-really-mean-it")
+    call(host, "ceph_disk.forget", str(number), "wipe=True")
+    assert host.file("/srv/ceph/store4").exists is False
+    assert eventually(host, "health", wanted="HEALTH_OK", seconds=120)["status"] == "HEALTH_OK"

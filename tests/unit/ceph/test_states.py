@@ -222,7 +222,9 @@ class Host:
         self.stores: dict[str, dict[str, Any]] = {}
         self.refusal = ""
         self.units: set[str] = set()
-        self.cluster = cluster
+        self.cluster, self.loaded = cluster, loaded
+        #: what Ceph weighs a new store
+        self.weight = 0.0039
         cluster.osds.clear()
         loaded.update(
             {
@@ -244,7 +246,8 @@ class Host:
 
     def start(self, number: int) -> str:
         self.units.add(f"ceph-osd@{number}")
-        self.cluster.osds[number] = {"up": 1, "in": 1, "host": "osd01"}
+        known = self.cluster.osds.get(number, {}).get("weight", self.weight)
+        self.cluster.osds[number] = {"up": 1, "in": 1, "host": "osd01", "weight": known}
         return f"osd.{number} is up."
 
 
@@ -273,6 +276,42 @@ def test_a_store_gets_its_weight(host: Host) -> None:
     assert ceph_osd.present("/dev/sdb", weight=2)["changes"]["weight"] == 2
     assert host.cluster.osds[0]["weight"] == 2
     assert ceph_osd.present("/dev/sdb", weight=2)["changes"] == {}
+
+
+def test_the_first_stores_of_a_cluster_get_their_weight_at_once(host: Host) -> None:
+    host.weight, host.loaded["ceph_disk.size"] = 0, lambda number: 4 * 2**30
+    host.cluster.pools["device_health_metrics"] = pool()
+    found = ceph_osd.present("/dev/sdb")
+    assert (found["changes"]["weight"], host.cluster.osds[0]["weight"]) == (0.00391, 0.00391)
+    assert ceph_osd.present("/dev/sdb")["changes"] == {}
+    # one that was interrupted before is weighed by the next run
+    host.cluster.osds[0]["weight"] = 0
+    assert ceph_osd.present("/dev/sdb")["changes"]["weight"] == 0.00391
+
+
+@pytest.mark.parametrize("weight", [None, 2])
+def test_a_store_that_comes_later_waits_for_data(host: Host, weight: float | None) -> None:
+    host.weight = 0
+    host.cluster.pools["images"] = pool()
+    found = ceph_osd.present("/dev/sdb", weight=weight)
+    assert found["changes"] == {"/dev/sdb": "osd.0 made"}
+    assert found["comment"].endswith("and waits for data (operation ceph.osd.fill).")
+    assert host.cluster.osds[0]["weight"] == 0
+    found = ceph_osd.present("/dev/sdb", weight=weight)
+    assert (found["changes"], "waits for data" in found["comment"]) == ({}, True)
+    # filled it is like any other
+    host.cluster.osds[0]["weight"] = 0.5
+    assert ceph_osd.present("/dev/sdb", weight=weight)["changes"] == (
+        {} if weight is None else {"/dev/sdb": "osd.0 started", "weight": 2.0}
+    )
+
+
+def pool() -> dict[str, Any]:
+    return {
+        "size": 3, "min_size": 2, "crush_rule": "replicated_rule", "pg_autoscale_mode": "on",
+        "pg_num": 1, "bulk": "false", "max_bytes": 0, "max_objects": 0, "applications": {},
+        "options": {},
+    }  # fmt: skip
 
 
 def test_a_device_with_something_on_it_is_left_alone(host: Host) -> None:
