@@ -88,6 +88,6 @@ def gaps(lifecycle: Mapping[str, Any], roles: Sequence[str]) -> list[str]:
     found = []
     for role in roles:
         told = lifecycle.get(role)
-        if isinstance(told, Mapping) and told.get("stateful") is True and not told.get("keep"):
+        if isinstance(told, Mapping) and told.get("stateful") is True and "keep" not in told:
             found.append(role)
     return found
