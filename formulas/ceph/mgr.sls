@@ -8,6 +8,21 @@ ceph-mgr-packages:
   pkg.installed:
     - pkgs: {{ mgr.packages | json }}
 
+{%- for name in mgr.stand_ins %}
+
+ceph-mgr-stand-in-{{ name }}:
+  file.managed:
+    - name: /usr/share/ceph/mgr/{{ name }}.py
+    - source: salt://ceph/files/mgr-{{ name }}.py
+    - user: root
+    - group: root
+    - mode: "0644"
+    - require:
+      - pkg: ceph-mgr-packages
+    - watch_in:
+      - service: ceph-mgr-running
+{%- endfor %}
+
 ceph-mgr-key:
   ceph_key.daemon:
     - name: mgr.{{ host.name }}
