@@ -208,12 +208,12 @@ def _move(upper: Path, fresh: Path, work: Exchange) -> None:
         source, target = upper / relative, fresh / relative
         alone = _hidden(upper, str(Path(relative).parent))
         if _there(source) and not _whiteout(source) and not _there(target):
-            _parents(fresh, Path(relative).parent, (image, upper, lower))
+            _parents(fresh, Path(relative).parent, (image, upper, lower), work.accounts)
             os.rename(source, target)
             _sync(target.parent)
             _sync(source.parent)
         if not _there(target) and _there(lower / relative) and not _hidden(upper, relative):
-            _parents(fresh, Path(relative).parent, (image, upper, lower))
+            _parents(fresh, Path(relative).parent, (image, upper, lower), work.accounts)
             _copy(lower / relative, target, work.token)
         elif not alone and not _opaque(target):
             _fill(lower / relative, target, work.token)
@@ -286,16 +286,25 @@ def _copy(source: Path, target: Path, token: str) -> None:
     os.rename(partial, target)
 
 
-def _parents(fresh: Path, relative: Path, like: Sequence[Path]) -> None:
-    """Make the directories above a kept path, as the first of ``like`` that has them."""
+def _parents(fresh: Path, relative: Path, like: Sequence[Path], known: Accounts) -> None:
+    """Make the directories above a kept path, as the first of ``like`` that has them.
+
+    The first of ``like`` is the new image; the numbers of the others are the old ones.
+    """
     place = Path()
     for part in relative.parts:
         place = place / part
         if (fresh / place).is_dir():
             continue
-        info = next(one for one in (_stat(top / place) for top in like) if one is not None)
+        old, info = next(
+            (number, one)
+            for number, one in enumerate(_stat(top / place) for top in like)
+            if one is not None
+        )
+        users, groups = (known.users, known.groups) if old else ({}, {})
         (fresh / place).mkdir()
-        os.chown(fresh / place, info.st_uid, info.st_gid)
+        user, group = users.get(info.st_uid, info.st_uid), groups.get(info.st_gid, info.st_gid)
+        os.chown(fresh / place, user, group)
         (fresh / place).chmod(stat.S_IMODE(info.st_mode))
 
 
@@ -341,7 +350,7 @@ def _append(source: Path, fresh: Path, lines: Sequence[str]) -> None:
     if not source.is_file():
         return
     target = fresh / "etc" / source.name
-    _parents(fresh, Path("etc"), (source.parent.parent,))
+    _parents(fresh, Path("etc"), (source.parent.parent,), Accounts())
     info = source.stat()
     text = source.read_text(encoding="utf-8")
     if text and not text.endswith("\n"):
