@@ -19,7 +19,6 @@ __virtualname__ = "ceph_data"
 
 # What a store weighed before it was emptied, and which placement groups a fill still holds back.
 _WEIGHT, _HELD = "saltern/weight/", "saltern/fill/"
-_SURE = {"yes_i_really_mean_it": True}
 # Seconds between two looks, until data must be elsewhere, and until the manager has counted anew.
 _LOOK, _LIMIT, _STATISTICS = 2, 4 * 3600, 6
 
@@ -191,7 +190,8 @@ def destroy(store, host="", accept=False):
             raise CommandExecutionError(safe["sentence"])
         _without(store)
         more = {"force": True}
-    _command("osd destroy", target="mgr", id=str(store), **_SURE, **more)
+    # without `force` the manager looks once more itself; being sure counts as force for it
+    _command("osd destroy", target="mgr", id=int(store), **more)
     if not _store(store, host)["destroyed"]:
         raise CommandExecutionError(f"osd.{store} was given up, and reads back as there.")
     return f"osd.{store} is given up; its number waits for a new one."
@@ -281,7 +281,7 @@ def purge(host):
             raise CommandExecutionError(safe["sentence"])
     notes = _notes(_WEIGHT)
     for number in sorted(stores):
-        _command("osd purge", target="mgr", id=str(number), **_SURE)
+        _command("osd purge", target="mgr", id=int(number))
         if f"osd.{number}" in notes:
             _note(f"{_WEIGHT}osd.{number}")
     if any(item["name"] == host for item in _command("osd tree")["nodes"]):

@@ -259,18 +259,23 @@ class Cluster:
             self.write(lambda number=number: self.osds[int(number)].update({"in": 1}))
 
     def do_osd_destroy(self, words: Any, body: str) -> Any:
-        number = words["id"]
-        if self.osds[int(number)]["up"] or not words.get("yes_i_really_mean_it"):
+        # a number, not a text: the manager reads nothing else
+        assert isinstance(words["id"], int)
+        number = str(words["id"])
+        if self.osds[int(number)]["up"]:
             return EBUSY, None, "osd is not down"
-        if number not in self.destroyable and not words.get("force"):
+        # being sure counts as force for the real one
+        forced = words.get("force") or words.get("yes_i_really_mean_it")
+        if number not in self.destroyable and not forced:
             return EBUSY, None, "not safe to destroy"
         self.write(lambda: self.osds[int(number)].update(destroyed=True))
         return None
 
     def do_osd_purge(self, words: Any, body: str) -> Any:
-        if words["id"] not in self.destroyable or self.osds[int(words["id"])]["up"]:
+        assert isinstance(words["id"], int)
+        if str(words["id"]) not in self.destroyable or self.osds[words["id"]]["up"]:
             return EBUSY, None, "not safe to destroy"
-        self.write(lambda: self.osds.pop(int(words["id"])))
+        self.write(lambda: self.osds.pop(words["id"]))
         return None
 
     def do_osd_crush_rm(self, words: Any, body: str) -> Any:

@@ -97,6 +97,13 @@ def test_nobody_can_accept_that_data_are_nowhere_else(cluster: Cluster) -> None:
     assert written(cluster) == []
 
 
+def test_the_manager_looks_for_itself_unless_somebody_accepted(cluster: Cluster) -> None:
+    cluster.osds[3].update({"up": 0, "in": 0})
+    ceph_data.destroy(3)
+    words = [words for words in cluster.said if words["prefix"] == "osd destroy"]
+    assert words == [{"prefix": "osd destroy", "format": "json", "id": 3}]
+
+
 def test_a_store_that_runs_is_not_given_up(cluster: Cluster) -> None:
     cluster.destroyable = {"3"}
     for accept in (False, True):
