@@ -78,6 +78,50 @@ def daemons():
     return found
 
 
+def finalize():
+    """
+    Let the cluster use what its release brings, once every object store runs it.
+
+    There is no way back: object stores of the release before cannot join any more.
+
+    Returns a sentence. Raises CommandExecutionError when an object store runs another release than
+    the model's, or is not up to say so.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mon01.example.test ceph_upgrade.finalize
+    """
+    release = (__pillar__.get("ceph", {}).get("common") or {}).get("release")
+    if not release:
+        raise CommandExecutionError("ceph:common:release is missing in the model.")
+    dump = __salt__["ceph_cluster.command"]("osd dump")
+    if dump.get("require_osd_release") == release:
+        return f"The cluster has finished its upgrade to {release}."
+    told = __salt__["ceph_cluster.command"]("osd metadata") or []
+    runs = {str(one["id"]): _release(one.get("ceph_version")) for one in told if "id" in one}
+    wrong = []
+    for osd in dump["osds"]:
+        name = str(osd["osd"])
+        if not osd["up"]:
+            wrong.append(f"osd.{name} is down")
+        elif runs.get(name) != release:
+            wrong.append(f"osd.{name} runs {runs.get(name) or 'an unknown release'}")
+    if wrong:
+        raise CommandExecutionError(
+            f"The upgrade to {release} cannot be finished: {'; '.join(wrong)}."
+        )
+    __salt__["ceph_cluster.command"]("osd require-osd-release", arguments={"release": release})
+    return f"The cluster requires {release} from now on."
+
+
+def _release(version):
+    """``reef`` of ``ceph version 18.2.7 (…) reef (stable)``, as daemons tell it."""
+    words = (version or "").split()
+    return words[-2] if len(words) >= 5 else None
+
+
 def _mine():
     """(kind, name, unit) of each daemon that the model puts on this host."""
     roles = __pillar__.get("ceph", {})

@@ -13,6 +13,7 @@ from saltern.modules import ceph_upgrade
 from saltern.states import ceph_upgrade as states
 
 OLD, NEW = "16.2.15", "18.2.7"
+RELEASES = {OLD: "pacific", NEW: "reef"}
 ROLES = ("mon", "mgr", "osd", "mds", "rgw")
 
 
@@ -25,17 +26,35 @@ class Host:
         self.installed, self.candidate = f"{OLD}+ds-0+deb12u1", f"{NEW}+ds-1"
         self.stopped: set[str] = set()
         self.answers = True
+        self.required, self.down = "pacific", set[str]()
 
-    def command(self, prefix: str) -> Any:
+    def command(self, prefix: str, arguments: Any = None) -> Any:
         if not self.answers:
             raise CommandExecutionError("no quorum")
+        if prefix == "osd dump":
+            return {
+                "require_osd_release": self.required,
+                "osds": [
+                    {"osd": int(name), "up": int(name not in self.down)} for name in ("0", "1")
+                ],
+            }
+        if prefix == "osd require-osd-release":
+            self.required = arguments["release"]
+            return None
         if prefix == "service dump":
             one = {"hostname": "mon01", "ceph_version_short": self.versions["rgw"]["mon01"]}
             return {"services": {"rgw": {"daemons": {"summary": "", "4123": {"metadata": one}}}}}
         kind = prefix.split()[0]
         named = "id" if kind == "osd" else "name"
         items = self.versions[kind].items()
-        found = [{named: name, "ceph_version_short": version} for name, version in items]
+        found = [
+            {
+                named: name,
+                "ceph_version_short": version,
+                "ceph_version": f"ceph version {version} (0123abcd) {RELEASES[version]} (stable)",
+            }
+            for name, version in items
+        ]
         return [{"name": "never-started"}, *found]
 
     def move(self, kind: str, version: str = NEW) -> None:
@@ -58,7 +77,8 @@ class Host:
 def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
     made = Host()
     monkeypatch.setattr(states, "NOTE", str(tmp_path / "note.json"))
-    pillar = {"host": {"name": "mon01"}, "ceph": {role: {"enabled": True} for role in ROLES}}
+    roles: dict[str, Any] = {role: {"enabled": True} for role in ROLES}
+    pillar = {"host": {"name": "mon01"}, "ceph": {**roles, "common": {"release": "reef"}}}
     for module in (ceph_upgrade, states):
         monkeypatch.setattr(module, "__salt__", made.functions(), raising=False)
         monkeypatch.setattr(module, "__pillar__", pillar, raising=False)
@@ -132,3 +152,18 @@ def test_a_host_of_one_kind_needs_no_cluster(host: Host, monkeypatch: pytest.Mon
     assert due() == ["ceph-radosgw@rgw"]
     host.installed, host.candidate = host.candidate, ""
     assert due() == []
+
+
+def test_an_upgrade_is_finished_only_when_every_store_runs_the_release(host: Host) -> None:
+    with pytest.raises(CommandExecutionError, match=r"osd\.0 runs pacific; osd\.1 runs pacific"):
+        ceph_upgrade.finalize()
+    host.move("osd")
+    host.down.add("1")
+    with pytest.raises(CommandExecutionError, match=r"osd\.1 is down"):
+        ceph_upgrade.finalize()
+    assert host.required == "pacific"
+    host.down.clear()
+    assert ceph_upgrade.finalize() == "The cluster requires reef from now on."
+    assert host.required == "reef"
+    host.down.add("0")
+    assert ceph_upgrade.finalize() == "The cluster has finished its upgrade to reef."
