@@ -195,13 +195,14 @@ REAL = {work.__name__: work for work in (one_wave, waves)}
 SECTIONS = ("many", *REAL)
 
 
-def on_fleet(report: Report, wanted: Sequence[str], count: int) -> None:
+def on_fleet(report: Report, wanted: Sequence[str], count: int, *, shared: bool) -> None:
     """Start the fleet, measure on it, and end all of its processes whatever happens."""
-    fleet = Fleet(report.folder, count)
+    fleet = Fleet(report.folder, count, shared=shared)
     try:
         fleet.build()
         report.sections["fleet"] = {
             "minions": count,
+            "settings": fleet.settings,
             "start_s": round(fleet.start(), 1),
             "memory_a_minion": fleet.memory(),
         }
@@ -226,6 +227,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.rollout", description=__doc__)
     parser.add_argument("--only", default=",".join(SECTIONS), help="sections, with commas between")
     parser.add_argument("--minions", type=int, default=COUNT)
+    parser.add_argument(
+        "--as-on-hosts",
+        action="store_true",
+        help="minions fork each job and look up their facts anew, as those of real hosts do",
+    )
     parser.add_argument("--output", type=Path, default=REPORT)
     arguments = parser.parse_args()
     wanted = arguments.only.split(",")
@@ -243,7 +249,7 @@ def main() -> int:
             say(many)
             many(report)
         if real := [name for name in wanted if name in REAL]:
-            on_fleet(report, real, arguments.minions)
+            on_fleet(report, real, arguments.minions, shared=not arguments.as_on_hosts)
     ok = all(target["ok"] for target in report.targets)
     whole = {
         "ok": ok,
