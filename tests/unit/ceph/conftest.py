@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from saltern.modules import (
+    ceph_backup,
     ceph_client,
     ceph_cluster,
     ceph_data,
@@ -19,14 +20,15 @@ from saltern.modules import (
     ceph_host,
     ceph_map,
     ceph_monitor,
+    ceph_rescue,
     ceph_rotate,
 )
 from saltern.states import ceph_config, ceph_crush, ceph_key, ceph_osd, ceph_pool
 from tests.support.rados import Cluster, library
 
 MODULES = (
-    ceph_client, ceph_cluster, ceph_data, ceph_disk, ceph_flag, ceph_gate, ceph_host, ceph_map,
-    ceph_monitor, ceph_rotate,
+    ceph_backup, ceph_client, ceph_cluster, ceph_data, ceph_disk, ceph_flag, ceph_gate, ceph_host,
+    ceph_map, ceph_monitor, ceph_rescue, ceph_rotate,
 )  # fmt: skip
 STATES = (ceph_config, ceph_crush, ceph_key, ceph_osd, ceph_pool)
 
