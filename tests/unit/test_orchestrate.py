@@ -28,7 +28,7 @@ def steps(name: str, **pillar: Any) -> list[tuple[str, str, dict[str, Any]]]:
     return found
 
 
-@pytest.mark.parametrize("name", ["change", "upgrade", "reboot", "scale"])
+@pytest.mark.parametrize("name", ["change", "upgrade", "reboot", "reimage", "operation", "scale"])
 def test_a_rollout_is_begun_and_each_phase_is_one_step(name: str) -> None:
     (_, function, arguments), *rest = steps(name)
     workflow = "scale-out" if name == "scale" else name

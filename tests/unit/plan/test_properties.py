@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hypothesis import HealthCheck, event, given, settings
@@ -101,6 +102,8 @@ def refused_or_planned(case: Case) -> tuple[Plan | None, str]:
 class World:
     """Who is in service, told from the definition of the limits."""
 
+    left: Collection[str] = ()
+
     def __init__(self, case: Case) -> None:
         self.nodes = case.nodes
         self.down = {
@@ -111,13 +114,17 @@ class World:
         }
 
     def members(self, role: str) -> list[str]:
-        return [name for name, node in self.nodes.items() if role in node.applications]
+        mine = [name for name, node in self.nodes.items() if role in node.applications]
+        return [name for name in mine if name not in self.left]
 
     def rack(self, node: str) -> str:
         return self.nodes[node].host["rack"]
 
-    def check(self, nodes: tuple[str, ...], touched: set[str]) -> None:
-        """Assert that a wave takes no more away than is allowed."""
+    def check(self, nodes: tuple[str, ...], touched: set[str], *, start: bool = True) -> None:
+        """Assert that a wave takes no more away than is allowed.
+
+        :param start: whether its roles are applied in the way in which they first came up
+        """
         for role in ROLES:
             mine = [node for node in nodes if role in self.nodes[node].applications]
             members = self.members(role)
@@ -138,7 +145,7 @@ class World:
                     there = [node for node in members if self.rack(node) == rack]
                     gone = [node for node in away if self.rack(node) == rack]
                     assert len(gone) <= self.allowed(declared, len(there)), f"{role}: domain"
-            if declared["start"] == "serial":
+            if start and declared["start"] == "serial":
                 assert len(mine) == 1, f"{role}: serial"
 
     @staticmethod
@@ -246,3 +253,150 @@ def shuffled(value: Any, rng: random.Random) -> Any:
         rng.shuffle(keys)
         return {key: shuffled(value[key], rng) for key in keys}
     return [shuffled(one, rng) for one in value] if isinstance(value, list) else value
+
+
+# -- what roles declare beside their states --------------------------------------------------------
+
+DECLARED: dict[str, dict[str, Any]] = {
+    "b.store": {
+        "before": [{"call": "g.may_stop", "args": ["{wave}"], "on": "a.base"}],
+        "leave": [
+            {"call": "b.empty", "args": ["{short}"], "on": "a.base", "undo": {"call": "b.fill"}},
+            {"call": "b.purge", "args": ["{wave}"], "on": "a.base"},
+        ],
+        "finalize": [{"call": "b.final"}],
+    },
+}
+WORK = {"what": "work", "drain": True, "steps": [{"call": "w.work", "args": ["{short}"]}]}
+
+
+def declared(
+    case: Case, workflow: str, hosts: Mapping[str, Mapping[str, str]], **asked: Any
+) -> Any:
+    """The case with roles that declare more, hosts of their own, and another request."""
+    told = {
+        role: {**entry, "operations": {"work": WORK}, **DECLARED.get(role, {})}
+        for role, entry in next(iter(case.nodes.values())).lifecycle.items()
+    }
+    nodes = {
+        name: FakeNode(node.applications, told, {**node.host, **hosts.get(name, {})})
+        for name, node in case.nodes.items()
+    }
+    request = replace(case.request, workflow=workflow, **asked)
+    return replace(case, nodes=nodes, request=request, touched={})
+
+
+few = settings(hard, max_examples=40)
+#: why a plan may be refused
+REFUSED = ("cannot be taken", "is asked or done on", "there is nothing to do", "is there")
+
+
+def worked(case: Case, target: Mapping[str, FakeNode]) -> Plan | None:
+    """The plan; None where it was refused for a reason that is one."""
+    now = facts(case.nodes, absent=dict.fromkeys(case.absent, "no answer"), down=case.down)
+    plan, why = None, ""
+    try:
+        plan = make(case.request, target, case.nodes, now, known=ROLES)
+    except PlanError as err:
+        why = str(err)
+    event("planned" if plan else "refused")
+    if plan is None:
+        assert any(reason in why for reason in REFUSED)
+        return None
+    again = Plan.from_json(json.loads(plan.canonical()))
+    assert (again, again.hash) == (plan, plan.hash)
+    return plan
+
+
+def named_before(plan: Plan) -> None:
+    """Assert that each gate asks for exactly those of its wave that carry the role."""
+    for _, wave, step in plan.steps():
+        told = [c for check in step.checks for c in check.checks if c.get("call") == "g.may_stop"]
+        for check in told:
+            assert {*check["args"][0]} <= {*wave.nodes}
+            assert check["args"][0]
+        assert len(told) <= 1
+
+
+@given(cases(), st.data())
+@few
+def test_a_reimage_breaks_no_limit_and_builds_every_host_once(case, data):
+    new = data.draw(st.sets(st.sampled_from(sorted(case.nodes)), min_size=1))
+    before = declared(case, "reimage", {name: {"image": "old"} for name in case.nodes})
+    target = declared(
+        case, "reimage", {n: {"image": "new" if n in new else "old"} for n in case.nodes}
+    )
+    plan = worked(before, target.nodes)
+    if plan is None:
+        return
+    named_before(plan)
+    world = World(before)
+    for stage in plan.stages:
+        for wave in stage.waves:
+            world.check(wave.nodes, {*ROLES}, start=False)
+            for role in ROLES:
+                world.down[role] -= {*wave.nodes}
+    built = Counter(n for _, _, s in plan.steps() if s.runner for n in s.kwarg["nodes"])
+    assert built == dict.fromkeys(new - case.absent, 1)
+    applied = Counter(
+        (node, role)
+        for _, _, step in plan.steps()
+        if step.kind == "apply"
+        for call in step.calls
+        for node in call.nodes
+        for role in call.kwarg["mods"]
+    )
+    wanted = {(node, role) for node in built for role in case.nodes[node].applications}
+    assert applied == dict.fromkeys(wanted, 1)
+    stores = [n for n, node in case.nodes.items() if "b.store" in node.applications and n in new]
+    final = [s for s in plan.stages if s.name == "finalize"]
+    assert bool(final) == (bool(stores) and not {*stores} & case.absent)
+
+
+@given(cases(), st.sampled_from(ROLES))
+@few
+def test_an_operation_breaks_no_limit_and_does_every_member_once(case, role):
+    case = declared(case, "operation", {}, operation=f"{role}.work")
+    plan = worked(case, case.nodes)
+    if plan is None:
+        return
+    named_before(plan)
+    world = World(case)
+    for stage in plan.stages:
+        for wave in stage.waves:
+            world.check(wave.nodes, {role}, start=False)
+            world.down[role] -= {*wave.nodes}
+    done = Counter(
+        node
+        for _, _, step in plan.steps()
+        for call in step.calls
+        if call.fun == "w.work"
+        for node in call.nodes
+    )
+    assert done == dict.fromkeys({*World(case).members(role)} - case.absent, 1)
+
+
+@given(cases(), st.data())
+@few
+def test_nodes_leave_without_breaking_a_limit_and_each_of_them_once(case, data):
+    gone = data.draw(st.sets(st.sampled_from(sorted(case.nodes)), min_size=1))
+    if len(gone) == len(case.nodes):
+        return
+    case = declared(case, "scale-in", {}, nodes=tuple(sorted(gone)))
+    plan = worked(case, {name: node for name, node in case.nodes.items() if name not in gone})
+    if plan is None:
+        return
+    named_before(plan)
+    world = World(case)
+    for wave in plan.stages[0].waves if plan.stages[0].name == "leave" else ():
+        world.check(wave.nodes, {*ROLES}, start=False)
+        world.left = {*world.left, *wave.nodes}
+        for role in ROLES:
+            world.down[role] -= world.left
+    stores = {n for n in gone if "b.store" in case.nodes[n].applications} - case.absent
+    emptied = Counter(
+        call.arg[0] for _, _, s in plan.steps() for call in s.calls if call.fun == "b.empty"
+    )
+    assert emptied == dict.fromkeys(stores, 1)
+    asked = {n for _, _, s in plan.steps() for c in s.calls if c.fun == "b.empty" for n in c.nodes}
+    assert all(node not in gone for node in asked) or {*World(case).members("a.base")} <= gone
