@@ -16,7 +16,7 @@ from saltern.adapters.previews import Previews
 from saltern.digest import sha256_of
 from saltern.model.cluster import CompiledNode
 from saltern.model.store import Revision
-from saltern.rollout import facts
+from saltern.rollout import facts, questions
 from saltern.rollout.facts import Observed
 from saltern.rollout.load import RevisionSource
 from saltern.rollout.ports import Bus, Call, JobBus, Return
@@ -99,13 +99,8 @@ class Observer:
         :param asked: whom to ask
         :raises BusError: the master cannot publish
         """
-        questions = facts.questions(nodes, {*asked} & {*seen.present})
-        answers = self.bus.call_all([question.call for question in questions])
-        return facts.observe(
-            seen,
-            questions,
-            [found[q.node] for q, found in zip(questions, answers, strict=True)],
-        )
+        checks = facts.checks(nodes, {*asked} & {*seen.present})
+        return facts.observe(seen, checks, questions.ask(self.bus, checks, facts.ASK_LIMIT))
 
     def outdated(self, nodes: Iterable[str]) -> list[str]:
         """Return the nodes that have other plugins than the master serves.

@@ -13,40 +13,20 @@ from typing import Any
 
 from saltern.errors import PlanError
 from saltern.model.impact import Impact
-from saltern.rollout.ports import Call, Return
+from saltern.plan.types import Check
+from saltern.rollout import questions
+from saltern.rollout.ports import Return
 from saltern.rollout.returns import changed_states, clip
 from saltern.rollout.show import short
 from saltern.rollout.stages import Node
 
 #: Seconds that all checks of one node may take when they are asked once, without patience.
 ASK_LIMIT = 120.0
-#: Seconds of silence after which a node is asked whether it still works on them.
-ASK_AFTER = 15.0
 
 #: How many nodes a command names at most.
 _NAMED = 10
 #: What Salt answers when a minion does not have a function.
 _MISSING = "is not available"
-
-
-@dataclass(frozen=True)
-class Question:
-    """The health checks of one node, as one call of ``health.check``.
-
-    :param roles: the role of each check, in the order of ``checks``
-    """
-
-    node: str
-    roles: tuple[str, ...]
-    checks: tuple[Mapping[str, Any], ...]
-
-    @property
-    def call(self) -> Call:
-        """What is published."""
-        checks = [dict(check) for check in self.checks]
-        return Call(
-            (self.node,), "health.check", (checks,), timeout=ASK_AFTER, limit=ASK_LIMIT, again=True
-        )
 
 
 @dataclass
@@ -78,8 +58,8 @@ def peers(nodes: Mapping[str, Node], chosen: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(mine | {n for n, node in nodes.items() if roles & {*node.applications}}))
 
 
-def questions(nodes: Mapping[str, Node], asked: Iterable[str]) -> list[Question]:
-    """Make the question of each node; a node without any health check is not asked.
+def checks(nodes: Mapping[str, Node], asked: Iterable[str]) -> list[Check]:
+    """Make the health checks of nodes; one without any is not asked.
 
     A check is asked once: what needs patience after a restart needs none at rest. One of the scope
     ``cluster`` is left out: no node is down for what all of them are asked.
@@ -89,17 +69,16 @@ def questions(nodes: Mapping[str, Node], asked: Iterable[str]) -> list[Question]
     """
     found = []
     for node in sorted({*asked} & {*nodes}):
-        roles, checks = [], []
         for role in nodes[node].applications:
             lifecycle = nodes[node].lifecycle.get(role)
             health = lifecycle.get("health") if isinstance(lifecycle, Mapping) else None
-            for check in health if isinstance(health, Sequence) else ():
-                if check.get("scope") == "cluster":
-                    continue
-                roles.append(role)
-                checks.append({key: value for key, value in check.items() if key != "retry"})
-        if checks:
-            found.append(Question(node, tuple(roles), tuple(checks)))
+            items = tuple(
+                {key: value for key, value in item.items() if key != "retry"}
+                for item in (health if isinstance(health, Sequence) else ())
+                if item.get("scope") != "cluster"
+            )
+            if items:
+                found.append(Check(node, role, items))
     return found
 
 
@@ -111,26 +90,26 @@ def presence(answers: Mapping[str, Return]) -> Observed:
     )
 
 
-def observe(observed: Observed, asked: Sequence[Question], answers: Sequence[Return]) -> Observed:
+def observe(observed: Observed, asked: Iterable[Check], answers: Mapping[str, Return]) -> Observed:
     """Add what the health checks say to who is there.
 
     A check that was not answered counts as one that failed, and a node that fell silent as absent.
 
     :param observed: see :func:`presence`; stays as it is
-    :param asked: the questions
-    :param answers: the answer to each, in the same order
+    :param asked: see :func:`checks`
+    :param answers: of each node that was asked
     """
     present = set(observed.present)
     absent = dict(observed.absent)
     down: dict[str, set[str]] = {}
     why: dict[str, list[str]] = {}
-    for question, answer in zip(asked, answers, strict=True):
-        node = question.node
+    for node, mine in questions.by_node(asked).items():
+        answer = answers[node]
         if answer.silent:
             absent[node] = answer.sentence
             present.discard(node)
             continue
-        for role, sentence in _unwell(question, answer):
+        for role, sentence in _unwell(mine, answer):
             down.setdefault(role, set()).add(node)
             why.setdefault(node, []).append(f"{node}: {role}: {sentence}")
     return Observed(
@@ -141,22 +120,15 @@ def observe(observed: Observed, asked: Sequence[Question], answers: Sequence[Ret
     )
 
 
-def _unwell(question: Question, answer: Return) -> list[tuple[str, str]]:
-    """Role and sentence of each check that is not content."""
-    data, sentence = answer.data, ""
+def _unwell(asked: Sequence[Check], answer: Return) -> list[tuple[str, str]]:
+    """Role and sentence of each check of one node that is not content."""
+    unwell = [one for one in questions.verdicts(asked, answer) if not one.passes]
+    if questions.answered(asked, answer):
+        return [(verdict.role, verdict.sentence) for verdict in unwell]
+    (told,) = (verdict.sentence for verdict in unwell)
     if _MISSING in answer.sentence:
-        sentence = f"its minion has no health.check, run `salt {question.node} saltutil.sync_all`."
-    elif not answer.ok:
-        sentence = answer.sentence.removeprefix(f"{question.node}: ")
-    elif not isinstance(data, list) or len(data) != len(question.checks):
-        sentence = "health.check did not answer for each of its checks."
-    if sentence:
-        return [(role, sentence) for role in dict.fromkeys(question.roles)]
-    return [
-        (role, str(item.get("sentence", "no sentence")) if isinstance(item, Mapping) else "?")
-        for role, item in zip(question.roles, data, strict=True)
-        if not (isinstance(item, Mapping) and item.get("ok") is True)
-    ]
+        told = f"its minion has no health.check, run `salt {answer.node} saltutil.sync_all`."
+    return [(check.role, told) for check in asked]
 
 
 def same_plugins(outdated: Sequence[str]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from saltern.errors import SalternError
 from saltern.plan.types import (
@@ -28,7 +27,7 @@ from saltern.plan.types import (
     Step,
     Wave,
 )
-from saltern.rollout import gates
+from saltern.rollout import gates, questions
 from saltern.rollout.outcome import Finding
 from saltern.rollout.ports import (
     BROKEN,
@@ -48,14 +47,10 @@ from saltern.rollout.recovery import (
     parts,
     patience,
     perform,
-    same,
     sentence_of,
 )
 from saltern.rollout.returns import changed_states, clip
 from saltern.rollout.undo import give_back, leases_of, same_lease
-
-#: Characters of questions in one job; each of its nodes gets all of them.
-MESSAGE = 65536
 
 #: reads the answer of one node to one call
 Reader = Callable[[int, str, Return], NodeResult]
@@ -174,30 +169,8 @@ def _drain(work: Work) -> Done:
 
 
 def calls_of(step: Step) -> tuple[PlannedCall, ...]:
-    """Return what a step publishes, in the order of the ids in its record.
-
-    A node is asked all questions about it at once, and all nodes in one job: a mapping of node to
-    questions where these differ. What would be too large for one message goes as several jobs.
-    """
-    asked: dict[str, list[dict[str, Any]]] = {}
-    for check in sorted((c for c in step.checks if c.checks), key=lambda check: check.node):
-        asked.setdefault(check.node, []).extend(dict(item) for item in check.checks)
-    found = list(step.calls)
-    if asked and len({same(questions) for questions in asked.values()}) == 1:
-        questions = next(iter(asked.values()))
-        return (*found, PlannedCall(tuple(asked), "health.check", (questions,)))
-    job: dict[str, list[dict[str, Any]]] = {}
-    size = 0
-    for node, questions in asked.items():
-        length = len(same(questions))
-        if job and size + length > MESSAGE:
-            found.append(PlannedCall(tuple(job), "health.check", (job,)))
-            job, size = {}, 0
-        job[node] = questions
-        size += length
-    if job:
-        found.append(PlannedCall(tuple(job), "health.check", (job,)))
-    return tuple(found)
+    """Return what a step publishes, in the order of the ids in its record."""
+    return (*step.calls, *questions.jobs(step.checks))
 
 
 def _checks(work: Work) -> Done:
@@ -212,7 +185,7 @@ def _checks(work: Work) -> Done:
     def read(index: int, node: str, answer: Return) -> NodeResult:
         if index < len(work.step.calls):
             return plain(index, node, answer)
-        verdicts = _verdicts(asked[node], answer)
+        verdicts = questions.verdicts(asked[node], answer)
         at = work.run.clock.now()
         findings.extend(
             Finding(work.step.id, at, node, found.role, found.level, found.code, found.sentence)
@@ -245,21 +218,6 @@ def _there(work: Work, nodes: Sequence[str]) -> dict[str, Return]:
             break
         waited += run.pause(left)
         found |= run.bus.present(silent)
-    return found
-
-
-def _verdicts(checks: Sequence[Check], answer: Return) -> list[gates.Verdict]:
-    """Read the answer of one node to all its checks, role by role."""
-    if not answer.ok or not isinstance(answer.data, list):
-        return list(gates.read_all(checks[0], answer))
-    if len(answer.data) != sum(len(check.checks) for check in checks):
-        return list(gates.read_all(checks[0], replace(answer, data=None)))
-    found: list[gates.Verdict] = []
-    begin = 0
-    for check in checks:
-        end = begin + len(check.checks)
-        found += gates.read_all(check, replace(answer, data=answer.data[begin:end]))
-        begin = end
     return found
 
 

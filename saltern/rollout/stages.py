@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 from saltern.errors import ModelError
+from saltern.plan.types import Check
 
 #: The stages of a deployment in their order. Preflight and sanity carry no roles: the first
 #: looks before anything is touched, the last uses the cloud as its users do.
@@ -102,15 +103,6 @@ class Level:
     def roles(self) -> tuple[str, ...]:
         """The roles of this level, sorted."""
         return tuple(sorted({r for step in self.steps for group in step for r in group.roles}))
-
-
-@dataclass(frozen=True)
-class Check:
-    """The health checks of one role on one node."""
-
-    node: str
-    role: str
-    checks: tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True)

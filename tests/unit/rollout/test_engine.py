@@ -11,7 +11,7 @@ import pytest
 from saltern.errors import JournalError, LockedError, RolloutError
 from saltern.plan.types import CANARY, ROLL_BACK, Check, Plan, PlannedCall, Step
 from saltern.rollout.engine import Engine
-from saltern.rollout.handlers import MESSAGE, calls_of
+from saltern.rollout.handlers import calls_of
 from saltern.rollout.outcome import Outcome
 from saltern.rollout.ports import (
     ABORTED,
@@ -25,6 +25,7 @@ from saltern.rollout.ports import (
     Call,
     StepRecord,
 )
+from saltern.rollout.questions import MESSAGE
 from tests.support.fakes import (
     FAILS,
     GONE,

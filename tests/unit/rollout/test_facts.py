@@ -6,7 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from saltern.model.impact import Impact, NodeImpact, Restart, RoleImpact, Touch
+from saltern.plan.types import Check
 from saltern.rollout import facts
+from saltern.rollout.ports import Return
 from saltern.rollout.returns import judge, silent
 from tests.unit.rollout.fakes import FakeNode
 
@@ -23,24 +25,24 @@ NODES = {
 }
 
 
-def asked(*nodes: str) -> list[facts.Question]:
-    return facts.questions(NODES, nodes)
+def asked(*nodes: str) -> list[Check]:
+    return facts.checks(NODES, nodes)
 
 
-def answer(question: facts.Question, *good: bool) -> Any:
+def answer(node: str, *good: bool) -> Return:
+    items = [item for check in asked(node) for item in check.checks]
     data = [
-        {"check": c, "ok": ok, "sentence": f"{c} is {ok}."}
-        for c, ok in zip(question.checks, good, strict=True)
+        {"check": item, "ok": ok, "sentence": f"{item} is {ok}."}
+        for item, ok in zip(items, good, strict=True)
     ]
-    return judge(question.node, data, 0)
+    return judge(node, data, 0)
 
 
 def test_a_node_is_asked_all_checks_of_its_roles_once_and_without_patience() -> None:
-    (question,) = asked("ctl01")
-    assert question.roles == ("web.server", "web.server", "db.server")
-    assert question.checks == ({"unit": "web"}, {"port": 80}, {"unit": "db"})
-    assert question.call.nodes == ("ctl01",)
-    assert question.call.arg == ([{"unit": "web"}, {"port": 80}, {"unit": "db"}],)
+    assert asked("ctl01") == [
+        Check("ctl01", "web.server", ({"unit": "web"}, {"port": 80})),
+        Check("ctl01", "db.server", ({"unit": "db"},)),
+    ]
 
 
 def test_a_node_without_health_checks_and_one_that_is_not_there_are_not_asked() -> None:
@@ -50,8 +52,8 @@ def test_a_node_without_health_checks_and_one_that_is_not_there_are_not_asked() 
 def test_no_node_is_down_for_what_the_whole_cluster_is_asked() -> None:
     health = [{"unit": "osd"}, {"call": "x.pgs", "scope": "cluster"}]
     node = FakeNode(("store.server",), {"store.server": {"health": health}})
-    (question,) = facts.questions({"osd01": node}, ["osd01"])
-    assert question.checks == ({"unit": "osd"},)
+    (check,) = facts.checks({"osd01": node}, ["osd01"])
+    assert check.checks == ({"unit": "osd"},)
 
 
 def test_peers_are_all_that_share_a_role() -> None:
@@ -66,10 +68,11 @@ def test_who_is_there() -> None:
 
 
 def test_a_failed_check_takes_its_role_down_on_that_node_only() -> None:
-    questions = asked("ctl01", "ctl02")
     seen = facts.Observed(present=("ctl01", "ctl02"))
     found = facts.observe(
-        seen, questions, [answer(questions[0], True, False, True), answer(questions[1], True)]
+        seen,
+        asked("ctl01", "ctl02"),
+        {"ctl01": answer("ctl01", True, False, True), "ctl02": answer("ctl02", True)},
     )
     assert found.down == {"web.server": frozenset({"ctl01"})}
     assert found.present == ("ctl01", "ctl02")
@@ -77,30 +80,34 @@ def test_a_failed_check_takes_its_role_down_on_that_node_only() -> None:
 
 
 def test_what_is_not_answered_never_counts_as_healthy() -> None:
-    (question,) = asked("ctl01")
     seen = facts.Observed(present=("ctl01",))
     for data in ([], None, "fine", [True, True, True]):
-        found = facts.observe(seen, [question], [judge("ctl01", data, 0)])
+        found = facts.observe(seen, asked("ctl01"), {"ctl01": judge("ctl01", data, 0)})
         assert set(found.down) == {"web.server", "db.server"}, data
 
 
+def test_a_verdict_that_contradicts_itself_takes_its_role_down() -> None:
+    data = [{"ok": True, "verdict": "fail", "code": "port-closed", "sentence": "shut."}]
+    seen = facts.Observed(present=("ctl02",))
+    found = facts.observe(seen, asked("ctl02"), {"ctl02": judge("ctl02", data, 0)})
+    assert set(found.down) == {"db.server"}
+
+
 def test_a_node_that_falls_silent_is_absent() -> None:
-    (question,) = asked("ctl02")
     seen = facts.Observed(present=("ctl01", "ctl02"))
-    found = facts.observe(seen, [question], [silent("ctl02", "did not answer")])
+    found = facts.observe(seen, asked("ctl02"), {"ctl02": silent("ctl02", "did not answer")})
     assert found.present == ("ctl01",)
     assert found.absent == {"ctl02": "ctl02: did not answer."}
     assert seen.present == ("ctl01", "ctl02")
 
 
 def test_a_node_that_cannot_say_how_it_is_counts_as_unwell() -> None:
-    (question,) = asked("ctl02")
     seen = facts.Observed(present=("ctl02",))
     lacking = judge("ctl02", "'health.check' is not available.", 254)
-    found = facts.observe(seen, [question], [lacking])
+    found = facts.observe(seen, asked("ctl02"), {"ctl02": lacking})
     assert found.down == {"db.server": frozenset({"ctl02"})}
     assert "salt ctl02 saltutil.sync_all" in found.why["ctl02"][0]
-    found = facts.observe(seen, [question], [judge("ctl02", "boom", 1)])
+    found = facts.observe(seen, asked("ctl02"), {"ctl02": judge("ctl02", "boom", 1)})
     assert found.why["ctl02"] == ["ctl02: db.server: boom."]
 
 
