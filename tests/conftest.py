@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.support import TREE
+
+# no property is about time, and an example takes as long as a busy machine needs
+hypothesis.settings.register_profile("saltern", deadline=None)
+hypothesis.settings.load_profile("saltern")
 
 
 @pytest.fixture(scope="session")
