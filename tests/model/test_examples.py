@@ -456,3 +456,31 @@ def test_the_shipped_tree_has_no_generated_class() -> None:
         for path in Path(TREE / "classes/cluster").rglob(name)
     ]
     assert not found
+
+
+def test_images_and_objects_of_the_labs_cloud_are_in_ceph(compiled: Compiled) -> None:
+    found = {name.partition(".")[0]: node.pillar for name, node in compiled["demo"].items()}
+    setup = found["mon01"]["ceph"]["setup"]
+    assert {"images", "volumes", "backups", "vms", "probe"} < set(setup["pool"])
+    caps = {user: spec["caps"]["osd"] for user, spec in setup["keyring"].items()}
+    assert caps["client.glance"] == "profile rbd pool=images"
+    assert caps["client.nova"] == "profile rbd pool=vms, profile rbd-read-only pool=images"
+    assert "images" not in caps["client.cinder-backup"]
+    for name in ("ctl01", "ctl02", "ctl03"):
+        listen = found[name]["haproxy"]["proxy"]["listen"]
+        assert listen["glance"]["active_active"] is True
+        assert listen["ceph-rgw"]["role"] == "ceph.rgw"
+        keys = set(found[name]["ceph"]["client"]["keyring"])
+        assert keys == {"client.glance", "client.cinder", "client.cinder-backup"}
+        assert "ceph_admin_key" not in secrets_in(found[name])
+        assert "ceph_nova_key" not in secrets_in(found[name])
+
+
+def test_the_object_gateway_has_no_more_rights_than_it_needs(compiled: Compiled) -> None:
+    for cluster in ("demo", "iaas"):
+        pillar = next(node.pillar for name, node in compiled[cluster].items() if "cfg01" in name)
+        resources = pillar["openstack"]["resources"]
+        roles = {one["role"] for one in resources["role_assignment"].values()
+                 if one["user"] == "ceph-rgw"}  # fmt: skip
+        assert roles == {"service"}
+        assert {"s3", "swift"} < set(resources["endpoint"])

@@ -276,3 +276,73 @@ def test_a_server_without_the_file_is_named(
     with pytest.raises(SaltInvocationError):
         minion.call("artifact.fetch", url, "short", str(tmp_path / "t"), str(authority))
     assert not os.path.exists(tmp_path / "t")
+
+
+@pytest.fixture
+def packages(tmp_path: Path) -> Path:
+    """What the distribution's packages installed: two bindings and a lot else."""
+    made = tmp_path / "dist-packages"
+    made.mkdir()
+    for name in ("rados", "rbd", "rbdx"):
+        (made / f"{name}.cpython-311-x86_64-linux-gnu.so").touch()
+    for name in ("rbd.py.bak", "cryptography.py"):
+        (made / name).touch()
+    return made
+
+
+def test_native_modules_are_linked_and_nothing_else_is(
+    minion: Minion, tmp_path: Path, packages: Path
+) -> None:
+    name = tmp_path / "native/glance"
+    wanted = {"name": str(name), "modules": ["rados", "rbd"], "source": str(packages)}
+    assert minion.run("artifact.native", test=True, **wanted)["result"] is None
+    assert not name.exists()
+    assert minion.run("artifact.native", **wanted)["result"] is True
+    assert {path.name: path.resolve() for path in name.iterdir()} == {
+        file: packages / file
+        for file in (
+            "rados.cpython-311-x86_64-linux-gnu.so",
+            "rbd.cpython-311-x86_64-linux-gnu.so",
+        )
+    }
+    for test in (False, True):
+        again = minion.run("artifact.native", test=test, **wanted)
+        assert (again["result"], again["changes"]) == (True, {})
+
+
+def test_native_modules_follow_the_distributions_python(
+    minion: Minion, tmp_path: Path, packages: Path
+) -> None:
+    name = tmp_path / "native/glance"
+    wanted = {"name": str(name), "modules": ["rbd"], "source": str(packages)}
+    minion.run("artifact.native", **wanted)
+    (packages / "rbd.cpython-311-x86_64-linux-gnu.so").rename(
+        packages / "rbd.cpython-313-x86_64-linux-gnu.so"
+    )
+    assert minion.run("artifact.native", **wanted)["result"] is True
+    assert [path.name for path in name.iterdir()] == ["rbd.cpython-313-x86_64-linux-gnu.so"]
+
+
+def test_a_native_module_that_is_not_installed_is_named(
+    minion: Minion, tmp_path: Path, packages: Path
+) -> None:
+    name = tmp_path / "native/glance"
+    wanted = {"name": str(name), "modules": ["rbd", "libvirtmod"], "source": str(packages)}
+    # a prediction is made before packages come
+    assert minion.run("artifact.native", test=True, **wanted)["result"] is None
+    done = minion.run("artifact.native", **wanted)
+    assert (done["result"], done["changes"]) == (False, {})
+    assert "no extension module libvirtmod" in done["comment"]
+    assert not name.exists()
+
+
+def test_a_directory_that_holds_more_than_links_is_left_alone(
+    minion: Minion, tmp_path: Path, packages: Path
+) -> None:
+    name = tmp_path / "native"
+    name.mkdir()
+    (name / "mine.py").touch()
+    done = minion.run("artifact.native", name=str(name), modules=["rbd"], source=str(packages))
+    assert done["result"] is False
+    assert "mine.py, which is no link" in done["comment"]
+    assert [path.name for path in name.iterdir()] == ["mine.py"]
