@@ -193,7 +193,9 @@ class Rolling:
         self._say(f"asking {len(everyone)} nodes how they are")
         seen = observer.presence(everyone)
         if request.workflow != "deploy":
-            chosen = {*touched} | {*request.nodes} if touched else {*everyone}
+            # a host may need a new image though nothing else of it is touched
+            whole = not touched or request.workflow == "reimage"
+            chosen = {*everyone} if whole else {*touched} | {*request.nodes}
             peers = facts.peers(current, chosen)
             # whoever is built anew gets its modules by the plan
             anew = {*request.nodes} if request.workflow == "replace" else set()

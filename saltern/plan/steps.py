@@ -387,7 +387,7 @@ class Steps:
         """Do what a role declares to the nodes of a wave, one entry after another.
 
         What comes out the same for several nodes is called once for them; an entry with ``on`` is
-        called on one member of that role, on behalf of the nodes.
+        called on one member of that role, on behalf of the nodes. Checks that come first are gates.
 
         :param nodes: of the wave that carry the role
         :param values: arguments of an operation
@@ -423,7 +423,9 @@ class Steps:
                     if check not in checks.setdefault(by or node, []):
                         checks[by or node].append(check)
                 asked = tuple(Check(node, role, tuple(told)) for node, told in checks.items())
-                found.append(replace(step, kind=VERIFY, checks=asked))
+                # what is asked before anything is done is not asked again by a retry
+                first = all(other.kind == GATE for other in found)
+                found.append(replace(step, kind=GATE if first else VERIFY, checks=asked))
                 continue
             calls = self._calls(action, wave, by, values)
             undo = self._calls(action.undo, wave, by, values) if action.undo else ()

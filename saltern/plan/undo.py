@@ -275,8 +275,10 @@ class _Undo:
         work = self._work(wave, begun)
         if not work:
             return []
+        gates = [step for step in wave.steps if step.kind == GATE]
         for step in wave.steps:
-            if step.kind == GATE:
+            # only the first one is about the wave; what follows it is asked for the work
+            if step in gates[:1]:
                 found.append(self._gate(step, wave, silent))
             elif step.kind == DRAIN:
                 found += self._drain(step, silent)

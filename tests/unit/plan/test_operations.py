@@ -216,7 +216,7 @@ def test_an_operation_runs_its_steps_in_a_wave_of_its_own_kind():
     (stage,) = plan.stages
     (wave,) = stage.waves
     assert [step.kind for step in wave.steps] == [
-        *("gate", "drain", "verify", "call", "call", "apply", "verify", "release")
+        *("gate", "drain", "gate", "call", "call", "apply", "verify", "release")
     ]
     _, _, looks, destroy, wipe, applied, _, _ = wave.steps
     (call,) = destroy.calls

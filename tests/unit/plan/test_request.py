@@ -45,6 +45,14 @@ def test_only_what_was_asked_beside_the_defaults_is_told():
     assert words == {"nodes": ["n1"], "slo": {"a": 0.0}}
 
 
+@pytest.mark.parametrize("told", [{"store": 3}, "{store: 3}", '{"store": 3}'])
+def test_arguments_of_an_operation_are_a_mapping_however_they_are_written(told):
+    given = {"operation": "ceph.osd.rebuild", "args": told}
+    request = Request.read("operation", "c", given)
+    assert (request.operation, request.arguments) == ("ceph.osd.rebuild", {"store": 3})
+    assert request.words() == {"operation": "ceph.osd.rebuild", "args": {"store": 3}}
+
+
 @pytest.mark.parametrize(
     ("workflow", "given", "sentence"),
     [

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from saltern.plan.make import make
+from saltern.plan.request import Request
 from saltern.plan.types import (
     APPLY,
     CALL,
@@ -27,6 +29,7 @@ from saltern.plan.types import (
     Wave,
 )
 from tests.support.fakes import names
+from tests.unit.plan.clusters import facts, small
 
 REVISION = "a" * 40
 PROXIES = names("prx", 2)
@@ -165,3 +168,58 @@ def whole() -> Plan:
         ),
         committed(),
     )
+
+
+#: a drain as roles declare it
+BALANCED = {
+    "call": "proxy.drain",
+    "on": "h.proxy",
+    "args": ["{short}"],
+    "undo": {"call": "proxy.ready", "args": ["{short}"]},
+}
+
+
+def reimaged() -> Plan:
+    """Two hosts from a new image, one after another, and what ends the upgrade, in one stage each.
+
+    Their plan is made as any other one is, from what their roles declare.
+    """
+    told = {
+        "q.db": {
+            "stage": "infrastructure",
+            "drain": [BALANCED],
+            "before": [{"call": "q.may_stop", "args": ["{wave}"], "on": "h.proxy"}],
+            "form": "galera.form",
+            "finalize": [{"call": "q.require", "on": "h.proxy"}],
+        }
+    }
+    hosts = {node: {"image": "old"} for node in INFRA[:2]}
+    current = small({"q.db": INFRA[:2], "h.proxy": PROXIES}, told, hosts)
+    images = {node: {"image": "new"} for node in INFRA[:2]}
+    target = small({"q.db": INFRA[:2], "h.proxy": PROXIES}, told, images)
+    return make(Request("reimage", "demo"), target, current, facts(current))
+
+
+def worked() -> Plan:
+    """An operation on three hosts: something that may not run twice, calls on another host."""
+    work = {
+        "what": "work",
+        "arguments": {"store": {"type": "integer"}},
+        "drain": True,
+        "steps": [
+            {"check": {"call": "w.looks", "args": ["{store}"]}},
+            {"call": "node.restart", "idempotent": False},
+            {"call": "w.weigh", "args": ["{wave}"], "on": "h.proxy"},
+            {"runner": "w.settle", "kwargs": {"nodes": "{wave}"}},
+            {"apply": True},
+        ],
+    }
+    told = {
+        "q.db": {
+            "operations": {"work": work},
+            "drain": [BALANCED],
+        }
+    }
+    nodes = small({"q.db": INFRA, "h.proxy": PROXIES}, told)
+    request = Request("operation", "demo", operation="q.db.work", arguments={"store": 3})
+    return make(request, nodes, nodes, facts(nodes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -189,3 +190,23 @@ def test_what_may_not_run_twice_does_not_though_its_return_is_lost(at: int) -> N
     assert site.end() == unharmed.end()
     assert site.ran() == unharmed.ran()
     assert site.world.out == set()
+
+
+@pytest.mark.parametrize("made", [plans.reimaged, plans.worked])
+def test_what_roles_declare_is_gone_on_with_wherever_the_engine_was_killed(
+    made: Callable[[], Plan],
+) -> None:
+    unharmed, passed = points(made)
+    assert unharmed.end()["state"] == DONE
+    assert unharmed.end()["out of service"] == []
+    for at in range(len(passed)):
+        site = Site(unharmed.plan)
+        assert site.run(Crash(at)) is None
+        outcome = site.run()
+        assert outcome is not None, passed[at]
+        assert outcome.state == DONE, passed[at]
+        assert site.end() == unharmed.end(), passed[at]
+        assert site.ran() == unharmed.ran(), passed[at]
+        # a runner that was under way is called once more, and never out of its order
+        runs = [name for name, _ in itertools.groupby(site.runners)]
+        assert runs == [name for name, _ in itertools.groupby(unharmed.runners)], passed[at]
