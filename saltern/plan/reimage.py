@@ -19,6 +19,7 @@ from saltern.plan.roles import MASTER, worst, worst_reversible
 from saltern.plan.steps import Steps
 from saltern.plan.types import NEVER, Plan, PlannedCall, Stage, Step, Wave
 from saltern.plan.waves import Candidate, Fleet, gone_with, split
+from saltern.rollout import keeping
 from saltern.rollout.show import short
 from saltern.rollout.stages import ROLE_STAGES
 
@@ -44,7 +45,7 @@ class Reimaging(Maker):
             raise PlanError(
                 "there is nothing to do: every host has the image that the model wants",
                 where=self.request.workflow,
-                cure="Name hosts by nodes= to build them anew",
+                cure="Name hosts by nodes= where one does not run on it all the same",
             )
         # with limits the rest of the revision is for a later plan, which ends it
         work = choose(self.request, self.target, self.facts, {**others, **wanted})
@@ -115,7 +116,7 @@ class Reimaging(Maker):
                         cure="Declare its directories, or an empty list where others have it all",
                     )
                 found.update(dict.fromkeys(told or ()))
-        return list(found)
+        return list(keeping.checked(found))
 
     def _ordered(self, node: str) -> tuple[str, ...]:
         return tuple(sorted(self.target.of(node), key=self.order.__getitem__))
@@ -170,7 +171,8 @@ class Reimaging(Maker):
         for (image, former), mine in sorted(groups.items()):
             nodes = tuple(one.node for one in mine)
             keep = {node: self._kept(node) for node in nodes}
-            kwarg = {"nodes": list(nodes), "image": image, "keep": keep}
+            cluster = self.request.cluster
+            kwarg = {"nodes": list(nodes), "image": image, "keep": keep, "cluster": cluster}
             dirs = sorted({path for paths in keep.values() for path in paths})
             told = f", {' '.join(dirs)} kept" if dirs else ""
             step = make_steps.runner(

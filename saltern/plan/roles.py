@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from saltern.errors import PlanError
+from saltern.errors import PlanError, PreflightError
 from saltern.plan import actions
 from saltern.plan.actions import Action, Operation, Question, fill
 from saltern.plan.types import ALWAYS, NEVER, REVERSIBLE, UNTIL_WRITE, Impact, PlannedCall
-from saltern.rollout import stages
+from saltern.rollout import keeping, stages
 
 #: carries the master; whatever stops it stops the rollout
 MASTER = "salt.master"
@@ -296,12 +296,12 @@ class Roles:
         told, where = self._declared(role, node, "keep")
         if told is None:
             return None
-        paths = told if isinstance(told, list | tuple) else [None]
-        for path in paths:
-            parts = str(path or "").split("/")
-            if parts[0] or len(parts) < 2 or not all(parts[1:]) or {".", ".."} & {*parts}:
-                raise PlanError("is no list of directories", where=where, cure="Write them in full")
-        return tuple(str(path) for path in paths)
+        if not isinstance(told, list | tuple) or not all(isinstance(path, str) for path in told):
+            raise PlanError("is no list of directories", where=where)
+        try:
+            return keeping.checked(told)
+        except PreflightError as err:
+            raise PlanError(err.sentence, where=where, cure=err.cure) from None
 
     def _declared(self, role: str, node: str, key: str) -> tuple[Any, str]:
         return self._lifecycle(role, node).get(key), f"{node}: lifecycle:{role}:{key}"

@@ -127,7 +127,9 @@ def _images(plan: Plan) -> list[str]:
         if step.runner == REIMAGE:
             image = step.kwarg["image"]
             former = step.undo[0].kwarg["image"] if step.undo else "?"
-            change = f"{former} -> {image}" if former != image else f"{image} anew"
+            change = (
+                f"{former} -> {image}" if former != image else f"{image} unless it runs already"
+            )
             dirs = dict.fromkeys(path for paths in step.kwarg["keep"].values() for path in paths)
             kept = f"kept are {_some(dirs)}" if dirs else "no directories are kept"
             found.append(f"{short(step.nodes)}: {change}, {kept}")

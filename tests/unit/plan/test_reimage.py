@@ -92,8 +92,9 @@ def test_a_host_is_built_under_its_new_pin_and_takes_all_of_its_roles_at_once(wh
     assert ("m1", "c.osd") in {(check.node, check.role) for check in gate.checks}
     assert (pin.nodes, pin.revision) == (("a1",), NEW)
     assert (build.runner, build.idempotent, build.limit) == ("provision.reimage", True, 3600)
-    keep = {"a1": ["/var/lib/osd", "/etc/osd"]}
-    assert dict(build.kwarg) == {"nodes": ["a1"], "image": "trixie", "keep": keep}
+    keep = {"a1": ["/etc/osd", "/var/lib/osd"]}
+    asked = {"nodes": ["a1"], "image": "trixie", "keep": keep, "cluster": "c"}
+    assert dict(build.kwarg) == asked
     assert build.reversible == "until_write"
     assert [call.kwarg for call in build.undo] == [{**build.kwarg, "image": "bookworm"}]
     assert (back.checks[0].checks, back.seconds) == ((), REBOOT_LIMIT)
@@ -151,13 +152,13 @@ def test_no_share_of_the_end_of_an_upgrade_may_fail():
     assert told["finalize"] == (0, "stop")
 
 
-def test_hosts_that_are_named_are_built_anew_from_the_image_that_they_have():
+def test_hosts_that_are_named_are_asked_for_whatever_they_are_served():
     nodes = cluster()
     plan = plan_of(nodes, nodes, now=facts(nodes, revision=OLD), nodes="a2")
     assert waves(plan) == [("reimage", ("a2",)), ("commit", ())]
     (step,) = [s for _, _, s in plan.steps() if s.runner == "provision.reimage"]
     assert (step.kwarg["image"], step.undo[0].kwarg["image"]) == ("bookworm", "bookworm")
-    assert "a2: bookworm anew, kept are /var/lib/osd, /etc/osd" in show(plan)
+    assert "a2: bookworm unless it runs already, kept are /etc/osd, /var/lib/osd" in show(plan)
 
 
 def test_what_the_revision_changes_elsewhere_comes_after_the_hosts():
@@ -180,7 +181,16 @@ def test_what_the_revision_changes_elsewhere_comes_after_the_hosts():
         (cluster(), {"roles": "c.osd"}, r"a reimage concerns all roles of a node"),
         (cluster(ALL_NEW, mon={"keep": None}), {}, r"m1: lifecycle:c\.mon:keep: c\.mon keeps data"),
         (cluster(ALL_NEW, osd={"keep": "/x"}), {}, r"a1: lifecycle:c\.osd:keep: is no list of dir"),
-        (cluster(ALL_NEW, osd={"keep": ["/a/../b"]}), {}, r"keep: is no list of directories"),
+        (
+            cluster(ALL_NEW, osd={"keep": ["/a/../b"]}),
+            {},
+            r"c\.osd:keep: /a/../b is no absolute path",
+        ),
+        (
+            cluster(ALL_NEW, osd={"keep": ["/var/lib"]}),
+            {},
+            r"keep: /var/lib is more than the state",
+        ),
         (cluster(ALL_NEW, osd={"finalize": {"call": "a.b"}}), {}, r"c\.osd:finalize: is no list"),
     ],
 )
