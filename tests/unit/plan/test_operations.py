@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from saltern.plan.show import show
 from saltern.plan.types import Plan
 from saltern.plan.undo import losses, undo
 
-from .clusters import KNOWN, OLD, facts, small, touched
+from .clusters import KNOWN, OLD, example, facts, small, touched
 from .test_undo import records
 
 THREE = ["n1", "n2", "n3"]
@@ -415,3 +416,16 @@ def test_operations_are_listed_with_arguments_and_a_command_that_plans_them():
     args = offer.command.partition("args='")[2].rstrip("'")
     assert operation(nodes, nodes="n1", args=args).stages
     assert offers_text(offers("c", Roles(cluster()))).endswith("offer no operations.")
+
+
+def test_the_operations_that_an_example_cluster_offers_can_be_planned_by_their_samples():
+    nodes = example("demo-ceph")
+    found = offers("demo-ceph", Roles(nodes))
+    assert "ceph.osd.replace-store" in {offer.name for offer in found}
+    for offer in found:
+        words = shlex.split(offer.command)
+        options = dict(word.split("=", 1) for word in words[3:])
+        assert options.pop("cluster") == "demo-ceph"
+        plan = plan_of("operation", nodes, now=facts(nodes, revision=OLD), **options)
+        assert plan.nodes == offer.nodes[:1]
+        assert "{" not in show(plan).replace("{}", "")
