@@ -333,6 +333,7 @@ def fill(host, pace=8, limit=_LIMIT, owner="saltern"):
         some = dict(sorted(waiting.items())[: int(pace)])
         for group, before in some.items():
             _mapped(group, before)
+        time.sleep(_STATISTICS)
         left = max(1.0, end - time.monotonic())
         _wait(f"{host} is being filled", __salt__["ceph_gate.pgs"], left)
         for group in some:

@@ -34,9 +34,6 @@ _CODES = {
     "ceph-slow": ("SLOW_OPS", "OSD_SLOW_PING_TIME_BACK", "OSD_SLOW_PING_TIME_FRONT"),
     "ceph-flags": ("OSDMAP_FLAGS", "OSD_FLAGS"),
 }  # fmt: skip
-# States of placement groups that serve nothing, whose cause is worth asking for.
-_STUCK = ("down", "incomplete", "peering", "stale")
-_NAMED = 5
 
 
 def __virtual__():
@@ -300,6 +297,7 @@ def pgs():
     Tell whether all placement groups are active and clean, and what keeps those that are not.
 
     What somebody accepted (``ceph health mute PG_DEGRADED``) is a warning, while all of them serve.
+    While a store went down a moment ago they are not clean, as nobody has counted them since.
 
     Returns the verdict and ``{"clean", "all", "states": {state: number}, "down": {"osd.7":
     since when}}``.
@@ -327,7 +325,7 @@ def pgs():
     sentence = f"{clean} of {everything} placement groups are active and clean"
     wrong = [f"{number} {state}" for state, number in sorted(states.items()) if not _clean(state)]
     if wrong:
-        blockers = _blockers(states)
+        blockers = __salt__["ceph_map.blockers"](sorted(states))
         sentence += f"; {', '.join(wrong)}"
         sentence += f"; blocked by {', '.join(blockers)}" if blockers else ""
     if down:
@@ -335,7 +333,11 @@ def pgs():
             f"{name} is down" + (f" since {stamp}" if stamp[:1] in "12" else "")
             for name, stamp in sorted(down.items())
         )
-    code, verdict = ("ok", "ok") if clean == everything else ("ceph-pgs", "fail")
+    uncounted = __salt__["ceph_map.uncounted"](dump)
+    if uncounted and not wrong:
+        sentence += f"; counted before {', '.join(uncounted)} went down a moment ago"
+    good = clean == everything and not uncounted
+    code, verdict = ("ok", "ok") if good else ("ceph-pgs", "fail")
     if any("inconsistent" in state for state in states):
         code = "ceph-damaged"
     serving = all("active" in state.split("+") for state in states)
@@ -350,20 +352,6 @@ def _muted(status):
     checks = status["health"]["checks"]
     named = [checks[code] for code in _CODES["ceph-pgs"] if code in checks]
     return bool(named) and all(check.get("muted") for check in named)
-
-
-def _blockers(states):
-    """Object stores that others wait for, so that placement groups serve nothing."""
-    stuck = sorted({*_STUCK} & {word for state in states for word in state.split("+")})
-    if not stuck:
-        return []
-    try:
-        found = _ask("pg ls", target="mgr", arguments={"states": stuck})
-    except CommandExecutionError:
-        return []  # the manager is a help here, the monitors have said what matters
-    listed = found.get("pg_stats", []) if isinstance(found, dict) else []
-    names = {osd for item in listed for osd in item.get("blocked_by", ())}
-    return [f"osd.{number}" for number in sorted(names)][:_NAMED]
 
 
 def wait_clean(timeout=300, interval=2):

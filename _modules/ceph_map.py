@@ -6,7 +6,17 @@ Facts only, for whoever decides: what a loss would mean (``salt-run ceph.whatif`
 room for what one host holds. Called on a host of a monitor.
 """
 
+import datetime
+
+from salt.exceptions import CommandExecutionError
+
 __virtualname__ = "ceph_map"
+
+# States of placement groups that serve nothing, whose cause is worth asking for.
+_STUCK = ("down", "incomplete", "peering", "stale")
+_NAMED = 5
+# Seconds after which the manager has counted what a change of the map did.
+COUNTED = 10
 
 
 def __virtual__():
@@ -103,6 +113,58 @@ def _rule(rule):
     root, _, kind = steps.get("take", {}).get("item_name", "").partition("~")
     leaf = steps.get("chooseleaf") or steps.get("choose") or {}
     return {"root": root, "class": kind, "domain": leaf.get("type", "osd")}
+
+
+def blockers(states):
+    """
+    Name the object stores that placement groups wait for, so that they serve nothing.
+
+    states
+        Of the placement groups, as Ceph names them
+
+    Returns a list of names, empty when nothing waits or the manager cannot be asked.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mon01.example.test ceph_map.blockers '[down+peering]'
+    """
+    stuck = sorted({*_STUCK} & {word for state in states for word in state.split("+")})
+    if not stuck:
+        return []
+    try:
+        found = _ask("pg ls", target="mgr", states=stuck)
+    except CommandExecutionError:
+        return []  # the manager is a help here, the monitors have said what matters
+    listed = found.get("pg_stats", []) if isinstance(found, dict) else []
+    names = {osd for item in listed for osd in item.get("blocked_by", ())}
+    return [f"osd.{number}" for number in sorted(names)][:_NAMED]
+
+
+def uncounted(dump=None):
+    """
+    Name the object stores that went down so lately that statistics may be older.
+
+    dump
+        What ``osd dump`` answered; asked when it is not given
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mon01.example.test ceph_map.uncounted
+    """
+    now = datetime.datetime.now(datetime.timezone.utc)
+    found = []
+    for item in (dump or _ask("osd dump")).get("osd_xinfo", []):
+        try:
+            stamp = datetime.datetime.strptime(item.get("down_stamp", ""), "%Y-%m-%dT%H:%M:%S.%f%z")
+        except ValueError:
+            continue  # it never was down
+        if abs((now - stamp).total_seconds()) < COUNTED:
+            found.append(f"osd.{item['osd']}")
+    return found
 
 
 def room_without(ids):

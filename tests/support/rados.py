@@ -24,6 +24,7 @@ class TimedOut(Error):
     """As ``rados.TimedOut``: no quorum."""
 
 
+LONG_AGO = "2026-01-02T03:04:05.000000+0000"
 EBUSY, ENOENT, EINVAL, EACCES = -16, -2, -22, -13
 
 
@@ -56,6 +57,7 @@ class Cluster:
                      for number in range(6)}  # fmt: skip
         self.states = {"active+clean": 33}
         self.blocked_by: list[list[int]] = []
+        self.down_stamps: dict[int, str] = {}
         self.stoppable: set[str] = {str(number) for number in self.osds}
         self.destroyable: set[str] = set()
         #: how often the manager says no before the data of a store are elsewhere; None for never
@@ -148,7 +150,7 @@ class Cluster:
                 for number, osd in self.osds.items()
             ],
             "osd_xinfo": [
-                {"osd": number, "down_stamp": "2026-01-02T03:04:05.000000+0000"}
+                {"osd": number, "down_stamp": self.down_stamps.get(number, LONG_AGO)}
                 for number in self.osds
             ],
             "pg_upmap_items": [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import json
 import struct
 from pathlib import Path
@@ -237,6 +238,16 @@ def test_who_blocks_placement_groups_is_named(cluster: Cluster) -> None:
     assert (
         ceph_gate.pgs()["sentence"] == "30 of 33 placement groups are active and clean; 3 peering."
     )
+
+
+def test_what_was_counted_before_a_store_went_down_is_not_believed(cluster: Cluster) -> None:
+    now = datetime.datetime.now(datetime.timezone.utc)
+    cluster.down_stamps[3] = now.strftime("%Y-%m-%dT%H:%M:%S.%f+0000")
+    found = ceph_gate.pgs()
+    assert (found["ok"], found["code"]) == (False, "ceph-pgs")
+    assert "counted before osd.3 went down a moment ago" in found["sentence"]
+    cluster.down_stamps[3] = "0.000000"
+    assert ceph_gate.pgs()["ok"] is True
 
 
 def test_missing_copies_that_were_accepted_are_a_warning(cluster: Cluster) -> None:
