@@ -200,7 +200,9 @@ class _S3(_Session):
     def __init__(self, target, timeout, **options):
         super().__init__(timeout)
         self.client, self.bucket = _s3().Client(**options), target
-        self._do("PUT", f"/{target}", timeout)
+        # one that is there counts against the user's limit when it is asked for again
+        if self.client.ask("HEAD", f"/{target}", timeout=timeout)[0] == 404:
+            self._do("PUT", f"/{target}", timeout)
 
     def _do(self, method, path, left, body=b"", good=(200, 204)):
         status, told = self.client.ask(method, path, body, timeout=left)

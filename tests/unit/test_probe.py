@@ -17,6 +17,7 @@ import yaml
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 from saltern.modules import probe, probe_process
+from tests.support.s3gateway import KEYS, Gateway
 from tests.support.web import served
 
 PASSWORD = "correct horse battery"
@@ -263,3 +264,43 @@ def test_what_was_measured_long_ago_is_removed(folder: Path, url: str) -> None:
     probe.start("mine", [{"name": "web", "kind": "http", "target": url}])
     assert not old.exists()
     assert new.exists()
+
+
+# --- sessions -----------------------------------------------------------------------------------
+
+
+def test_the_process_keeps_a_session_and_removes_what_it_wrote(
+    folder: Path, tmp_path: Path
+) -> None:
+    objects: dict[str, bytes] = {}
+    count = threading.Semaphore(0)
+
+    class Asked(list[Any]):
+        def append(self, one: Any) -> None:
+            count.release()
+
+    with served(Gateway, objects=objects, asked=Asked(), status=0) as server:
+        file = tmp_path / "s3.json"
+        endpoints = [f"http://127.0.0.1:{server.server_address[1]}"]
+        told = {"endpoints": endpoints, "access_key": KEYS[0], "secret_key": KEYS[1]}
+        file.write_text(json.dumps(told))
+        options = {"file": str(file), "title": "S3"}
+        given = {"name": "s3", "kind": "s3", "target": "probe", "options": options, "interval": 0.0}
+        probe.start("mine", [given])
+        assert all(count.acquire(timeout=30) for _ in range(300))
+        rows = probe.stop("mine")["rows"]
+    assert sum(row["failed"] for row in rows) == 0
+    assert sum(row["requests"] for row in rows) > 80
+    assert [path for path in objects if path != "/probe"] == []
+    assert KEYS[1] not in "".join(path.read_text() for path in folder.iterdir())
+
+
+def test_a_request_that_is_stuck_at_the_end_has_failed() -> None:
+    meter = probe_process._Meter("rbd")
+    thread = threading.Thread(target=lambda: None)
+    thread.start()
+    meter.begun = 0.0
+    probe_process._finish([thread], [meter])
+    ((name, _, requests, failed, _, gap),) = meter.take(2**40)
+    assert (name, requests, failed, gap > 0) == ("rbd", 1, 1, True)
+    probe_process._finish([thread], [probe_process._Meter("idle")])
