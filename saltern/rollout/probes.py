@@ -70,12 +70,12 @@ class Summary:
 
     @property
     def sentence(self) -> str:
-        """``Keystone API: 4,812 requests, 0 failed, longest gap 0 ms.``"""
+        """``Keystone API: 4,812 requests, 0 failed, longest gap 0 ms, slowest 80 ms.``"""
         if not self.requests:
             return f"{self.title}: nothing was measured."
         return (
             f"{self.title}: {self.requests:,} requests, {self.failed:,} failed,"
-            f" longest gap {self.gap_ms:,} ms."
+            f" longest gap {self.gap_ms:,} ms, slowest {self.max_ms:,} ms."
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -172,7 +172,7 @@ def test_a_watch_after_a_crash_goes_on_where_the_journal_ends(
     later.poll()
     assert nodes.asked[-2].arg == ("r20261122-1", 1001)
     assert later.summary()[0].sentence == (
-        "Keystone API: 16 requests, 1 failed, longest gap 900 ms."
+        "Keystone API: 16 requests, 1 failed, longest gap 900 ms, slowest 20 ms."
     )
 
 
@@ -291,8 +291,10 @@ def test_a_summary_adds_up_and_keeps_the_worst() -> None:
         row(3, "gone", requests=9),
     ]
     first, second, third = summaries((KEYSTONE, TOKEN, PING), rows)
-    assert first.sentence == "Keystone API: 4,812 requests, 3 failed, longest gap 1,250 ms."
+    assert first.sentence == (
+        "Keystone API: 4,812 requests, 3 failed, longest gap 1,250 ms, slowest 5,000 ms."
+    )
     assert (first.max_ms, first.seconds) == (5000, 2)
-    assert second.sentence == "token: 1 requests, 0 failed, longest gap 0 ms."
+    assert second.sentence == "token: 1 requests, 0 failed, longest gap 0 ms, slowest 20 ms."
     assert third.sentence == "ping: nothing was measured."
     assert third.to_json()["sentence"] == third.sentence
