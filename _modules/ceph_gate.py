@@ -315,12 +315,7 @@ def pgs():
     found = status["pgmap"]
     states = {item["state_name"]: item["count"] for item in found.get("pgs_by_state", [])}
     clean = sum(number for state, number in states.items() if _clean(state))
-    since = {item["osd"]: item.get("down_stamp", "") for item in dump.get("osd_xinfo", [])}
-    down = {
-        f"osd.{item['osd']}": since.get(item["osd"], "")[:19]
-        for item in dump["osds"]
-        if not item["up"]
-    }
+    down = __salt__["ceph_map.down"](dump)
     everything = found.get("num_pgs", 0)
     sentence = f"{clean} of {everything} placement groups are active and clean"
     wrong = [f"{number} {state}" for state, number in sorted(states.items()) if not _clean(state)]
@@ -330,7 +325,7 @@ def pgs():
         sentence += f"; blocked by {', '.join(blockers)}" if blockers else ""
     if down:
         sentence += "; " + ", ".join(
-            f"{name} is down" + (f" since {stamp}" if stamp[:1] in "12" else "")
+            f"{name} is down" + (f" since {stamp}" if stamp else "")
             for name, stamp in sorted(down.items())
         )
     uncounted = __salt__["ceph_map.uncounted"](dump)

@@ -142,6 +142,32 @@ def blockers(states):
     return [f"osd.{number}" for number in sorted(names)][:_NAMED]
 
 
+def down(dump=None):
+    """
+    Tell which object stores are down and since when: the time of the map that said so first.
+
+    dump
+        What ``osd dump`` answered; asked when it is not given
+
+    Returns ``{"osd.7": "2026-01-02T03:04:05"}``; the time is empty where that map is not kept.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mon01.example.test ceph_map.down
+    """
+    dump = dump or _ask("osd dump")
+    found, times = {}, {}
+    for item in dump["osds"]:
+        if not item["up"]:
+            epoch = item["down_at"]
+            if epoch not in times:
+                times[epoch] = _modified(epoch) if len(times) < _NAMED else ""
+            found[f"osd.{item['osd']}"] = times[epoch][:19]
+    return found
+
+
 def uncounted(dump=None):
     """
     Name the object stores that went down so lately that statistics may be older.
@@ -155,16 +181,29 @@ def uncounted(dump=None):
 
         salt mon01.example.test ceph_map.uncounted
     """
+    dump = dump or _ask("osd dump")
+    latest = max((item["down_at"] for item in dump["osds"]), default=0)
+    if not latest or not _lately(dump["modified"]) or not _lately(_modified(latest)):
+        return []
+    return [f"osd.{item['osd']}" for item in dump["osds"] if item["down_at"] == latest]
+
+
+def _modified(epoch):
+    """When a map was made, empty when it is not kept any more."""
+    try:
+        return _ask("osd dump", epoch=epoch)["modified"] if epoch else ""
+    except CommandExecutionError:
+        return ""
+
+
+def _lately(stamp):
+    """Whether a time is so short ago that the manager may not have counted since."""
+    try:
+        then = datetime.datetime.strptime(stamp, "%Y-%m-%dT%H:%M:%S.%f%z")
+    except ValueError:
+        return False
     now = datetime.datetime.now(datetime.timezone.utc)
-    found = []
-    for item in (dump or _ask("osd dump")).get("osd_xinfo", []):
-        try:
-            stamp = datetime.datetime.strptime(item.get("down_stamp", ""), "%Y-%m-%dT%H:%M:%S.%f%z")
-        except ValueError:
-            continue  # it never was down
-        if abs((now - stamp).total_seconds()) < COUNTED:
-            found.append(f"osd.{item['osd']}")
-    return found
+    return abs((now - then).total_seconds()) < COUNTED
 
 
 def room_without(ids):

@@ -57,7 +57,9 @@ class Cluster:
                      for number in range(6)}  # fmt: skip
         self.states = {"active+clean": 33}
         self.blocked_by: list[list[int]] = []
-        self.down_stamps: dict[int, str] = {}
+        #: the map of now, and when maps were made
+        self.epoch = 9
+        self.modified: dict[int, str] = {}
         self.stoppable: set[str] = {str(number) for number in self.osds}
         self.destroyable: set[str] = set()
         #: how often the manager says no before the data of a store are elsewhere; None for never
@@ -145,13 +147,16 @@ class Cluster:
             "nearfull_ratio": 0.85,
             "backfillfull_ratio": 0.9,
             "full_ratio": 0.95,
+            "modified": self.modified.get(words.get("epoch", self.epoch), LONG_AGO),
             "osds": [
-                {"osd": number, "up": osd["up"], "in": osd["in"], "state": ["exists", "up"]}
+                {
+                    "osd": number,
+                    "up": osd["up"],
+                    "in": osd["in"],
+                    "down_at": osd.get("down_at", 7),
+                    "state": ["exists", "up"],
+                }
                 for number, osd in self.osds.items()
-            ],
-            "osd_xinfo": [
-                {"osd": number, "down_stamp": self.down_stamps.get(number, LONG_AGO)}
-                for number in self.osds
             ],
             "pg_upmap_items": [
                 {"pgid": pgid, "mappings": [{"from": a, "to": b} for a, b in pairs]}

@@ -242,11 +242,15 @@ def test_who_blocks_placement_groups_is_named(cluster: Cluster) -> None:
 
 def test_what_was_counted_before_a_store_went_down_is_not_believed(cluster: Cluster) -> None:
     now = datetime.datetime.now(datetime.timezone.utc)
-    cluster.down_stamps[3] = now.strftime("%Y-%m-%dT%H:%M:%S.%f+0000")
+    lately = now.strftime("%Y-%m-%dT%H:%M:%S.%f+0000")
+    # it is up again, but the map in which it went down is a moment old
+    cluster.osds[3]["down_at"] = 8
+    cluster.modified = {8: lately, 9: lately}
     found = ceph_gate.pgs()
     assert (found["ok"], found["code"]) == (False, "ceph-pgs")
     assert "counted before osd.3 went down a moment ago" in found["sentence"]
-    cluster.down_stamps[3] = "0.000000"
+    # the map changed for something else
+    cluster.modified = {9: lately}
     assert ceph_gate.pgs()["ok"] is True
 
 
