@@ -33,9 +33,9 @@ from saltern.rollout.returns import judge, silent
 
 #: Seconds a node has for saying whether it still works on a job.
 PROBE_WAIT = 15.0
-#: So many unanswered questions in a row make a node silent: a minion that restarts, or a host with
-#: all processors busy, misses one or two.
-PROBES = 4
+#: So many unanswered questions in a row make a node silent: two minutes. A network that is cut for
+#: a minute takes four of them, and what TCP holds back until then may need as long again.
+PROBES = 8
 #: Seconds between asking again when a node says that it does not work on the job. A minion repeats
 #: a return that the master did not acknowledge, so the return may take longer than the job's end.
 SETTLE = 8.0
