@@ -118,6 +118,14 @@ def test_who_is_asked_before_a_wave_is_there_and_outside_of_it():
         plan_of("change", nodes, told=told)
 
 
+def test_an_operation_that_drains_nothing_takes_nothing_away_and_asks_nothing_before():
+    work = {"what": "work", "steps": [{"call": "w.work"}]}
+    told = {"work": work, "away": {**work, "drain": True}}
+    nodes = cluster({"before": [STOP], "operations": told})
+    assert ("m1", "c.osd") not in gates(operation(nodes, "c.osd.work"))[0]
+    assert ("m1", "c.osd") in gates(operation(nodes, "c.osd.away"))[0]
+
+
 def test_a_new_node_is_no_matter_of_a_check_before_a_wave():
     target = cluster({"before": [STOP, {"call": "d.fits"}]})
     current = {name: node for name, node in target.items() if name != "n3"}
