@@ -28,6 +28,8 @@ CONNECT, ANSWER = 10, 30
 LEASES = "saltern/lease/"
 # Checks of Ceph that only say that a flag is set.
 FLAG_CHECKS = ("OSDMAP_FLAGS", "OSD_FLAGS")
+# That an upgrade has a last step, which the plan takes when all hosts are done.
+UPGRADE_CHECK = "OSD_UPGRADE_FINISHED"
 
 
 def __virtual__():
@@ -263,7 +265,8 @@ def _flags(handle):
 
 def health(ignore=()):
     """
-    Tell whether the cluster is healthy; flags that are held as a lease do not count against it.
+    Tell whether the cluster is healthy; flags that are held as a lease do not count against it, nor
+    that an upgrade to the model's release is not finished.
 
     ignore
         Codes of Ceph's checks that do not count either, such as ``OSD_DOWN`` while one restarts
@@ -283,6 +286,7 @@ def health(ignore=()):
     with _connected() as handle:
         found = _ask(handle, "health", "mon", b"", (), {})
         flags, held = _flags(handle), set(_leases(handle))
+        upgrading = UPGRADE_CHECK in found["checks"] and _upgrading(handle)
     checks = {
         code: check["summary"]["message"]
         for code, check in sorted(found["checks"].items())
@@ -291,6 +295,8 @@ def health(ignore=()):
     ignored = {code: text for code, text in checks.items() if code in ignore}
     if flags and flags <= held:
         ignored.update({code: text for code, text in checks.items() if code in FLAG_CHECKS})
+    if upgrading and UPGRADE_CHECK in checks:
+        ignored[UPGRADE_CHECK] = checks[UPGRADE_CHECK]
     left = {code: text for code, text in checks.items() if code not in ignored}
     told = "; ".join(f"{code}: {text}" for code, text in left.items())
     held = sorted(flags & held)
@@ -311,6 +317,13 @@ def health(ignore=()):
         "held": held,
         "ignored": ignored,
     }
+
+
+def _upgrading(handle):
+    """Whether the model wants a release that the cluster does not require yet."""
+    wanted = (__pillar__.get("ceph", {}).get("common") or {}).get("release")
+    dump = _ask(handle, "osd dump", "mon", b"", (), {})
+    return bool(wanted) and dump.get("require_osd_release") != wanted
 
 
 def healthy(ignore=()):

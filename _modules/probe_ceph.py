@@ -103,18 +103,19 @@ class _Rados(_Session):
         super().__init__(timeout)
         import rados
 
-        limit = str(max(1, round(timeout)))
+        # whole seconds: that is what the library takes
+        seconds = max(1, round(timeout))
         conf = {
             "keyring": f"{os.path.dirname(CONF)}/ceph.{user}.keyring",
-            "client_mount_timeout": limit,
-            "rados_mon_op_timeout": limit,
-            "rados_osd_op_timeout": limit,
+            "client_mount_timeout": str(seconds),
+            "rados_mon_op_timeout": str(seconds),
+            "rados_osd_op_timeout": str(seconds),
             # a write is one of the cluster, not of this process's memory
             "rbd_cache": "false",
         }
         self.handle = rados.Rados(name=user, conffile=CONF, conf=conf)
         try:
-            self.handle.connect(timeout=timeout)
+            self.handle.connect(timeout=seconds)
             self.pool = self.handle.open_ioctx(target)
             self.begin()
         except BaseException:

@@ -76,6 +76,16 @@
       ceph.osd.config if "osd" in roles else {}, ceph.mds.config if "mds" in roles else {},
       ceph.rgw.config if "rgw" in roles else {}]) %}
 
+{%- if "mon" in roles and not salt["cmd.which"]("ceph-mon") %}
+
+# a host from a new image may have the store of its monitor, which only that program can read
+ceph-common-monitor:
+  pkg.installed:
+    - pkgs: {{ ceph.mon.packages | json }}
+    - require_in:
+      - ceph_config: ceph-common-cluster
+{%- endif %}
+
 # before anything is written: a host of another cluster stays as it is
 ceph-common-cluster:
   ceph_config.same_cluster:

@@ -49,6 +49,7 @@ class Cluster:
         self.checks: dict[str, str] = {}
         self.muted: set[str] = set()
         self.flags: set[str] = set()
+        self.release = "pacific"
         self.node_flags: dict[str, list[str]] = {}
         self.monitors = ["mon01", "mon02", "mon03"]
         self.quorum = ["mon01", "mon02", "mon03"]
@@ -141,6 +142,7 @@ class Cluster:
     def do_osd_dump(self, words: Any, body: str) -> Any:
         ids = {name: number for number, name in enumerate(self.rules)}
         return {
+            "require_osd_release": self.release,
             "flags_set": sorted({*self.flags, "sortbitwise", "purged_snapdirs"}),
             "crush_node_flags": self.node_flags,
             "device_class_flags": {},
@@ -522,6 +524,7 @@ def library(cluster: Cluster) -> Any:
 
         def connect(self, timeout: float = 0) -> None:
             assert timeout > 0, "a cluster without a quorum would hang the caller"
+            assert isinstance(timeout, int), "a newer library refuses other numbers"
             if not cluster.up:
                 raise TimedOut("[errno 110] RADOS timed out (error connecting to the cluster)")
             self.open = True

@@ -140,6 +140,18 @@ def test_only_flags_that_are_leases_do_not_count(
     assert ceph_cluster.healthy()["ok"] is False
 
 
+@pytest.mark.parametrize(("wanted", "good"), [("reef", True), ("pacific", False)])
+def test_an_upgrade_under_way_does_not_count(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, wanted: str, good: bool
+) -> None:
+    pillar = {"ceph": {"common": {"release": wanted}}}
+    monkeypatch.setattr(ceph_cluster, "__pillar__", pillar, raising=False)
+    cluster.release = "pacific"
+    cluster.checks = {"OSD_UPGRADE_FINISHED": "require_osd_release < reef"}
+    found = ceph_cluster.healthy()
+    assert (found["ok"], found["verdict"]) == (good, "warn" if good else "fail")
+
+
 # --- quorum, managers, placement groups ---------------------------------------------------------
 
 
