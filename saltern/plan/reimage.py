@@ -109,6 +109,8 @@ class Reimaging(Maker):
         for roles in (self.target, self.current):
             for role in roles.of(node):
                 told = roles.keep(role, node)
+                if told is None and roles is self.current and role in self.target.of(node):
+                    continue  # the wanted revision says it
                 if told is None and roles.stateful(role, node):
                     raise PlanError(
                         f"{role} keeps data on {short([node])} and does not say where",

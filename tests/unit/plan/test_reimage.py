@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -197,6 +198,18 @@ def test_what_the_revision_changes_elsewhere_comes_after_the_hosts():
 def test_a_reimage_that_cannot_be_is_refused(target, options, sentence):
     with pytest.raises(PlanError, match=sentence):
         plan_of(target, cluster(), **options)
+
+
+def test_the_wanted_revision_may_be_the_first_that_says_what_is_kept():
+    before = cluster(mon={"keep": None})
+    plan = plan_of(cluster(ALL_NEW), before, nodes="m1")
+    (step,) = [s for _, _, s in plan.steps() if s.runner == "provision.reimage"]
+    assert step.kwarg["keep"] == {"m1": ["/var/lib/mon"]}
+    # of a role that the revision takes away only the one before can say it
+    without = cluster(ALL_NEW)
+    without["m1"] = replace(without["m1"], applications=("l.base",))
+    with pytest.raises(PlanError, match=r"m1: lifecycle:c\.mon:keep: c\.mon keeps data on m1"):
+        plan_of(without, before, nodes="m1")
 
 
 def test_a_majority_and_the_limits_hold_while_hosts_are_built():
