@@ -15,7 +15,7 @@ from tests.support.cluster import Cluster
 from tests.support.deployed import arrange, deployed
 
 CLUSTER = "demo-ceph"
-ORDER = ("test_deploy", "test_restart", "test_store", "test_refusals", "test_users")
+ORDER = ("test_deploy", "test_restart", "test_store", "test_refusals", "test_users", "test_upgrade")
 
 #: what a test found worth telling, printed at the end
 told: list[str] = []
