@@ -305,6 +305,7 @@ def test_no_data_move_to_a_new_store_before_somebody_asks_and_none_are_lost_when
     call(host, "ceph_data.evacuate", str(number))
     call(host, "ceph_disk.stop", str(number))
     host.check_output(f"ceph osd purge {number} --yes-i-really-mean-it")
+    host.check_output("ceph config rm osd osd_crush_initial_weight")
     call(host, "ceph_disk.forget", str(number), "wipe=True")
     assert host.file("/srv/ceph/store4").exists is False
     assert eventually(host, "health", wanted="HEALTH_OK", seconds=120)["status"] == "HEALTH_OK"
