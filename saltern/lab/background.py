@@ -18,6 +18,8 @@ from saltern.lab.shell import tail
 PID, LOG = "provisioner.pid", "provisioner.log"
 #: Seconds that it has to finish what it is at.
 PATIENCE = 300
+#: In its environment: whose it is.
+_MARK = "SALTERN_LAB_DIRECTORY"
 
 
 def find(directory: Path) -> psutil.Process | None:
@@ -30,12 +32,9 @@ def find(directory: Path) -> psutil.Process | None:
         if process.status() == psutil.STATUS_ZOMBIE:
             return None
         # a number may be somebody else's by now
-        return process if str(directory) in process.environ().get(_MARK, "") else None
+        return process if process.environ().get(_MARK) == str(directory) else None
     except (OSError, ValueError, psutil.Error):
         return None
-
-
-_MARK = "SALTERN_LAB_DIRECTORY"
 
 
 def start(directory: Path, argv: Sequence[str], ready: Path) -> None:
