@@ -187,7 +187,13 @@ class _Undo:
                 " back to",
                 cure="Deploy again, or clean the nodes",
             )
-        applied = [step for _, wave in waves for step in wave.steps if self._ran(step, APPLY)]
+        applied = [
+            step
+            for _, wave in waves
+            for step in wave.steps
+            # on a host that is built anew all is applied, how ever far the rollout came
+            if self._ran(step, APPLY) or (step.kind == APPLY and self._built(wave))
+        ]
         #: what takes roles away that came, the latest first
         self.cleaning = [c for s in reversed(applied) for c in s.undo if make_steps.cleans(c)]
         self.gone = _gone(applied)
@@ -196,6 +202,11 @@ class _Undo:
 
     def _ran(self, step: Step, kind: str) -> bool:
         return step.kind == kind and step.id in self.records
+
+    def _built(self, wave: Wave) -> list[Step]:
+        """The steps of a wave that started hosts from a new image, or may have."""
+        begun = [step for step in wave.steps if self._ran(step, RUNNER)]
+        return [step for step in begun if step.runner == make_steps.REIMAGE]
 
     def basis(self) -> Basis:
         """What the rollback is bound to: what was observed, or what the rollout left behind."""
@@ -266,7 +277,7 @@ class _Undo:
     def _node_steps(self, wave: Wave) -> list[Step]:
         """Steps of a wave that is taken back, in the order of any wave."""
         begun = [step for step in wave.steps if step.id in self.records]
-        built = [step for step in begun if step.runner == make_steps.REIMAGE]
+        built = self._built(wave)
         # a host that its new image left silent comes back by its former one
         silent = self._silent(wave) if built else frozenset()
         if not built:
@@ -317,7 +328,9 @@ class _Undo:
 
     def _work(self, wave: Wave, begun: Sequence[Step]) -> list[Step]:
         """Pins back and roles applied, or the inverses of what was called, the last one first."""
-        built = [step for step in begun if step.runner == make_steps.REIMAGE]
+        built = self._built(wave)
+        if built:
+            begun = [s for s in wave.steps if s.kind in (APPLY, RUNNER)]
         # what came with a new image goes with it
         found = [] if built else self._clean(wave.nodes)
         back = [node for node in wave.nodes if node in self.moved and node not in self._returned]
@@ -345,7 +358,7 @@ class _Undo:
                 found.append(replace(back_step, reversible="always"))
         if built:
             # the clusters that the hosts are members of take them back once more
-            return found + [step for step in begun if step.kind == RUNNER and step not in built]
+            return found + [s for s in begun if s.kind == RUNNER and s.runner != make_steps.REIMAGE]
         return found + self._inverse([step for step in begun if step.kind != APPLY])
 
     def _inverse(self, begun: Iterable[Step]) -> list[Step]:
