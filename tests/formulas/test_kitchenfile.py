@@ -19,7 +19,9 @@ CODE_NAMES = {
     "ubuntu-24.04": "noble",
 }
 #: roles that make sense in a cluster only; the lab's tests are their suite
-IN_A_CLUSTER = {"openstack.resources", "salt.master", "salt.api", "keystone.keys"}
+IN_A_CLUSTER = {
+    "ceph.probe", "keystone.keys", "openstack.resources", "salt.api", "salt.master",
+}  # fmt: skip
 SOURCE = {"url": "file:///srv/x.tar.zst", "sha256": "0" * 64}
 
 
