@@ -66,6 +66,8 @@ class Storage:
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
+        #: what users saw during the plan that was carried out last
+        self.probes: list[dict[str, Any]] = []
 
     def ask(self, *words: str) -> Any:
         """What Ceph's own command line answers."""
@@ -139,6 +141,7 @@ class Storage:
         code, data, printed = self.cluster.salt_run("rollout.apply", found["hash"])
         assert code == 0, printed[-6000:]
         assert data["state"] == "done", data
+        self.probes = list(data["probes"])
         return found
 
     def refused(self, *words: str) -> str:

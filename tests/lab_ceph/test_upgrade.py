@@ -31,6 +31,9 @@ rbd -n client.probe export probe/known@before - 2>/dev/null | sha256sum
 """
 #: checksum of what was written; the client's own host is made anew, too
 known: list[str] = []
+#: where users are measured, and checksums of their objects, images and buckets; it stays as it is
+FROM = "cfg01"
+seeded: list[dict[str, Any]] = []
 
 
 def move(cluster: Cluster, release: str, image: str, *hosts: str) -> None:
@@ -68,6 +71,10 @@ def reimaged(storage: Storage, tell: list[str]) -> dict[str, Any]:
     plan = storage.applied("reimage")
     hosts = [host for wave in waves(plan) for host in wave]
     tell.append(f"re-image of {', '.join(hosts)}: {time.monotonic() - begin:.0f} s")
+    assert {"rados", "rbd"} <= {probe["name"] for probe in storage.probes}
+    for probe in storage.probes:
+        tell.append(probe["sentence"])
+        assert (probe["failed"], probe["requests"] > 0) == (0, True), probe
     return plan
 
 
@@ -83,6 +90,7 @@ def test_a_monitor_from_a_new_image_joins_with_its_store(
     made = ["stat", "-c", "%W %i", "/var/lib/ceph/mon/ceph-mon03/keyring"]
     before = cluster.run("mon03", *made).stdout
     known.append(cluster.run(CLIENT, "sh", "-c", FILL).stdout.split()[0])
+    seeded.append(storage.call(FROM, "ceph_client.seed"))
     move(cluster, "reef", "trixie", "mon03")
     with storage.writing() as writes:
         plan = reimaged(storage, tell)
@@ -112,3 +120,4 @@ def test_the_others_follow_and_nothing_is_lost(
     assert code == 0, printed
     sums = cluster.run(CLIENT, "sh", "-c", READ).stdout.splitlines()
     assert [line.split()[0] for line in sums] == known * 2
+    assert storage.call(FROM, "ceph_client.manifest") == seeded[0]

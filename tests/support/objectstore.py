@@ -54,7 +54,8 @@ class Store:
             def __init__(self, name: str, conffile: str, conf: dict[str, str]) -> None:
                 store.conf = conf
 
-            def connect(self, timeout: float = 0) -> None:
+            def connect(self, timeout: int = 0) -> None:
+                assert type(timeout) is int, "Ceph 18 takes nothing else"
                 store.check()
                 store.opened += 1
                 store.open += 1
