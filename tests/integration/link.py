@@ -1,8 +1,9 @@
-"""A minion behind a network link of its own, which can be cut: a namespace at the end of a cable.
+"""A minion behind a network link of its own, which can be cut: a namespace behind a router.
 
-The master listens on the loopback of this machine only, so what comes over the cable is handed on
-to it, one connection for each. A cut is a cable that is pulled: nothing arrives any more, and
-nobody is told.
+The master listens on the loopback of this machine only, so what comes over the link is handed on to
+it, one connection for each. There are two cuts, and in both nobody is told that anything is gone: a
+cable that is pulled, which the minion's host sees, and a router that loses every packet, which
+nobody sees at all.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import threading
 import uuid
 from collections.abc import Iterator, Sequence
 
-#: from the range for documentation (RFC 5737); each link has four addresses of it
+#: from the range for documentation (RFC 5737); each link has eight addresses of it
 NETWORK = "198.51.100"
 
 
@@ -32,43 +33,78 @@ def why_not() -> str:
 
 
 class Link:
-    """A cable from this machine to a namespace.
+    """A link from this machine over a router to a namespace.
 
-    :ivar name: of the namespace
-    :ivar cable: of its end here
+    :ivar name: of the namespace at the far end
+    :ivar router: of the namespace between
+    :ivar cable: of the device here
     :ivar here: address of this machine on it
+    :ivar there: address of the far end
     """
 
     def __init__(self) -> None:
         self.cable = f"cut{uuid.uuid4().hex[:8]}"
-        self.name = f"tests-{self.cable}"
-        first = 4 * secrets.randbelow(64)
-        self.here, self.there = f"{NETWORK}.{first + 1}", f"{NETWORK}.{first + 2}"
+        self.name, self.router = f"tests-{self.cable}", f"tests-{self.cable}-router"
+        first = 8 * secrets.randbelow(32)
+        self.here, near = f"{NETWORK}.{first + 1}", f"{NETWORK}.{first + 2}"
+        far, self.there = f"{NETWORK}.{first + 5}", f"{NETWORK}.{first + 6}"
+        self.near, self.far = near, far
+        self.beyond = f"{NETWORK}.{first + 4}/30"
 
     def make(self) -> None:
-        """Make the namespace and plug the cable in at both ends."""
+        """Make both namespaces and plug the cables in."""
+        _ip("netns", "add", self.router)
         _ip("netns", "add", self.name)
-        _ip("link", "add", self.cable, "type", "veth", "peer", "name", "eth0", "netns", self.name)
+        peer = ("type", "veth", "peer", "name", "eth0", "netns")
+        _ip("link", "add", self.cable, *peer, self.router)
+        _ip("-n", self.router, "link", "add", "eth1", *peer, self.name)
         _ip("address", "add", f"{self.here}/30", "dev", self.cable)
         _ip("link", "set", self.cable, "up")
+        self._at_router("address", "add", f"{self.near}/30", "dev", "eth0")
+        self._at_router("address", "add", f"{self.far}/30", "dev", "eth1")
         _ip("-n", self.name, "address", "add", f"{self.there}/30", "dev", "eth0")
+        for device in ("lo", "eth0", "eth1"):
+            self._at_router("link", "set", device, "up")
         for device in ("lo", "eth0"):
             _ip("-n", self.name, "link", "set", device, "up")
+        forward = "echo 1 >/proc/sys/net/ipv4/ip_forward"
+        _ip("netns", "exec", self.router, "sh", "-c", forward)
+        # once the cable is gone nobody hears from the router that it is
+        self._at_router("route", "add", "blackhole", self.beyond, "metric", "9999")
+        _ip("route", "add", self.beyond, "via", self.near)
+        _ip("-n", self.name, "route", "add", "default", "via", self.far)
 
     def remove(self) -> None:
-        """Take everything away; the cable goes with its namespace."""
+        """Take everything away; the cables go with their namespaces."""
         with contextlib.suppress(subprocess.CalledProcessError):
             _ip("link", "delete", self.cable)
-        _ip("netns", "delete", self.name)
+        for name in (self.name, self.router):
+            with contextlib.suppress(subprocess.CalledProcessError):
+                _ip("netns", "delete", name)
 
     @contextlib.contextmanager
-    def cut(self) -> Iterator[None]:
-        """Pull the cable inside the block."""
-        _ip("link", "set", self.cable, "down")
+    def pulled(self) -> Iterator[None]:
+        """Pull the cable of the far end inside the block."""
+        self._at_router("link", "set", "eth1", "down")
         try:
             yield
         finally:
-            _ip("link", "set", self.cable, "up")
+            self._at_router("link", "set", "eth1", "up")
+
+    @contextlib.contextmanager
+    def lossy(self) -> Iterator[None]:
+        """Lose every packet in both directions inside the block; both ends see no change."""
+        routes = [("blackhole", f"{address}/32") for address in (self.here, self.there)]
+        for route in routes:
+            self._at_router("route", "add", *route)
+        try:
+            yield
+        finally:
+            for route in routes:
+                self._at_router("route", "delete", *route)
+
+    def _at_router(self, *words: str) -> None:
+        _ip("-n", self.router, *words)
 
     def inside(self, command: Sequence[str]) -> list[str]:
         """Return the command that runs another one at the far end."""

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -377,16 +378,19 @@ def cable(rolling: Rolling) -> Iterator[Link]:
 
 
 @pytest.mark.full
-def test_a_network_that_is_cut_for_a_minute(rolling: Rolling, cable: Link) -> None:
+@pytest.mark.parametrize("cut", [Link.pulled, Link.lossy], ids=["pulled", "lossy"])
+def test_a_network_that_is_cut_for_a_minute(
+    rolling: Rolling, cable: Link, cut: Callable[[Link], AbstractContextManager[None]]
+) -> None:
     """What the step came to while nobody could be told is told afterwards."""
     # as long as a plan of the planner waits before it asks
     rollout = rolling.begin(rolling.plan(hold=FIRST, silence=Step("", CALL, "").timeout))
     engine = rolling.start(rollout)
     until(lambda: rolling.counts()[FIRST], "the step begins")
-    with cable.cut():
+    with cut(cable):
         rolling.go.touch()
-        cut = time.monotonic()
-        until(lambda: time.monotonic() - cut > CUT, "a minute")
+        begun = time.monotonic()
+        until(lambda: time.monotonic() - begun > CUT, "a minute")
         assert engine.poll() is None
         assert rolling.phases(rollout)["control/1/4-call"] == INTENT
     outcome = rolling.outcome(engine)
