@@ -59,6 +59,8 @@ LITTLE = {"PROBE_WAIT": 3.0, "PROBES": 2, "SETTLE": 2.0}
 LONG = 240
 #: Seconds that a network is cut.
 CUT = 60
+#: Seconds that a master is away.
+AWAY = 45
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = LONG) -> None:
@@ -395,6 +397,28 @@ def test_a_network_that_is_cut_for_a_minute(
         assert rolling.phases(rollout)["control/1/4-call"] == INTENT
     outcome = rolling.outcome(engine)
     assert outcome["code"] == 0, outcome
+    rolling.carried_out(rollout)
+
+
+@pytest.mark.full
+@pytest.mark.usefixtures("cable")
+def test_what_a_step_came_to_while_the_master_was_away_is_told(rolling: Rolling) -> None:
+    """For longer than a minion without the settings of a site tries to return it."""
+    rollout = rolling.begin(rolling.plan(hold=FIRST, silence=Step("", CALL, "").timeout))
+    engine = rolling.start(rollout)
+    until(lambda: rolling.counts()[FIRST], "the step begins")
+    rolling.master.terminate()
+    try:
+        rolling.go.touch()
+        begun = time.monotonic()
+        until(lambda: time.monotonic() - begun > AWAY, "a restart that takes its time")
+    finally:
+        rolling.master.start()
+    engine.communicate(timeout=LONG)
+    if engine.returncode:
+        # it may end with the master; then the next one goes on
+        outcome = rolling.run(rollout)
+        assert outcome["code"] == 0, outcome
     rolling.carried_out(rollout)
 
 
