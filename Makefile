@@ -51,7 +51,7 @@ quick: venv  ## the layers that need no host: unit, model, formulas, functional
 # a killed pytest too. A failing lab does not keep the rest from being run. The integration tests
 # mostly wait for daemons, so they run beside the suites and are printed after them.
 define hosts
-labs() { ls "$${SALTERN_STATE:-/var/lib/saltern}/labs" 2>/dev/null | grep -xE 'demo-core|demo-ceph|kitchen-.*' || true; }
+labs() { ls "$${SALTERN_STATE:-/var/lib/saltern}/labs" 2>/dev/null | grep -xE 'demo|demo-core|demo-ceph|kitchen-.*' || true; }
 mkdir -p build
 failed=0
 integration=
@@ -61,6 +61,7 @@ $(PYTEST) -s tests/integration $(1) $(ARGS) >build/integration.log 2>&1 &
 integration=$$!
 $(PYTEST) tests/kitchen $(1) $(ARGS) || failed=1
 $(PYTEST) tests/lab_ceph $(1) $(ARGS) || failed=1
+$(if $(1),,$(PYTEST) tests/lab_demo $(ARGS) || failed=1)
 wait $$integration || failed=1
 integration=
 cat build/integration.log
