@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,6 +61,7 @@ class Trial:
         for number, node in enumerate(NODES, start=1):
             name = node.split(".")[0]
             host = {"name": name, "fqdn": node, "address": f"127.0.0.{number}"}
+            host["image"] = "bookworm"
             param = {"directory": str(self.work), "port": self.port}
             data = {
                 "classes": [f"cluster.{CLUSTER}"],
@@ -108,6 +110,9 @@ class Trial:
                 "store": str(self.store),
                 "journal": f"sqlite:///{self.journal_file}",
                 "revision": "worktree",
+                "provision": {
+                    "command": [sys.executable, str(SITE / "provisioner.py"), str(self.work)]
+                },
             },
         }
 

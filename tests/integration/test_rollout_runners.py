@@ -177,6 +177,100 @@ def test_an_orchestration_stops_at_the_canary_and_goes_on_when_it_is_mended(
     assert journal.deployed()[CLUSTER] == after
 
 
+#: what a "host" keeps, below its directory
+STATE = "var/lib/trial/data"
+DECLARED = """\
+      before:
+        - {call: trial_probe.once, kwargs: {name: 'before-{short}'}, 'on': trial.base}
+      keep: [/var/lib/trial]
+      finalize:
+        - {call: trial_probe.once, args: [finalized], what: all have it}
+      operations:
+        count:
+          what: count in {name}
+          arguments: {name: {type: string, pattern: '^[a-z]+$'}}
+          drain: true
+          reversible: always
+          steps:
+            - {call: trial_probe.once, args: ['{name}'], idempotent: false}
+            - {apply: true}
+            - {check: {file: '${_param:directory}/{node}/{name}'}}
+"""
+
+
+def declare(trial: Trial, journal: Journal, run: Callable[..., Any]) -> None:
+    """Give the base role more than states, and make that the cluster's own."""
+    path = trial.model / CLASS
+    path.write_text(path.read_text() + DECLARED)
+    commit = trial.commit("work of its own")
+    done = run("rollout.plan", "change", "revision=HEAD", "data=True")
+    assert done.returncode == 0, done.stdout
+    done = run("rollout.apply", done.data["hash"])
+    assert done.returncode == 0, done.stdout
+    assert journal.deployed()[CLUSTER] == commit
+
+
+def test_work_that_a_role_declares_is_listed_planned_and_done(
+    run: Callable[..., Any], deployed: Trial, journal: Journal
+) -> None:
+    declare(deployed, journal, run)
+    listed = run("rollout.operations")
+    assert "operation=trial.base.count" in listed.stdout
+    assert "name: string, pattern ^[a-z]+$" in listed.stdout
+    asked = ("rollout.plan", "operation", "operation=trial.base.count")
+    refused = run(*asked, "args={name: 7}")
+    assert (refused.returncode, "must be string" in refused.stdout) == (2, True)
+    done = run(*asked, "args={name: tally}", "data=True")
+    assert done.returncode == 0, done.stdout
+    assert done.data["plan"]["limits"]["args"] == {"name": "tally"}
+    done = run("rollout.apply", done.data["hash"])
+    assert done.returncode == 0, done.stdout
+    first, second = NODES
+    for node in NODES:
+        assert (deployed.work / node / "tally").read_text() == "ran\n"
+    # each wave is asked about once, on a host that is not in it
+    for node, other in ((first, second), (second, first)):
+        assert (deployed.work / other / f"before-{node.split('.')[0]}").read_text() == "ran\n"
+
+
+def test_hosts_get_a_new_image_and_go_back_to_the_former_one(
+    run: Callable[..., Any], deployed: Trial, journal: Journal
+) -> None:
+    declare(deployed, journal, run)
+    before = journal.deployed()[CLUSTER]
+    for node in NODES:
+        kept = deployed.work / node / STATE
+        kept.parent.mkdir(parents=True)
+        kept.write_text("data")
+        (deployed.work / node / "lost").write_text("of the image")
+        file = deployed.model / f"nodes/{CLUSTER}/{node}.yml"
+        text = file.read_text()
+        assert "image: bookworm" in text
+        file.write_text(text.replace("image: bookworm", "image: trixie"))
+    after = deployed.commit("new images")
+    done = run("rollout.plan", "reimage", "revision=HEAD", "data=True")
+    assert done.returncode == 0, done.stdout
+    done = run("rollout.apply", done.data["hash"])
+    assert done.returncode == 0, done.stdout
+    assert journal.deployed()[CLUSTER] == after
+    assert not journal.pins()
+    for node in NODES:
+        host = deployed.work / node
+        assert (deployed.work / f"{node}.image").read_text() == "trixie"
+        assert (host / STATE).read_text() == "data"
+        assert not (host / "lost").exists()
+        # its roles were applied anew
+        assert (host / "base").exists()
+    assert [n for n in NODES if (deployed.work / n / "finalized").exists()] == [NODES[0]]
+    done = run("rollout.rollback", done.data["rollout"])
+    assert done.returncode == 0, done.stdout
+    assert journal.deployed()[CLUSTER] == before
+    for node in NODES:
+        assert (deployed.work / f"{node}.image").read_text() == "bookworm"
+        assert (deployed.work / node / STATE).read_text() == "data"
+        assert (deployed.work / node / "base").exists()
+
+
 def _engine(config: Any) -> None:
     """What the master starts beside its daemons."""
     opts = {**copy.deepcopy(dict(config)), "__role": "master"}
