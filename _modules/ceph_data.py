@@ -19,8 +19,9 @@ __virtualname__ = "ceph_data"
 
 # What a store weighed before it was emptied, and which placement groups a fill still holds back.
 _WEIGHT, _HELD = "saltern/weight/", "saltern/fill/"
-# Seconds between two looks, until data must be elsewhere, and until the manager has counted anew.
-_LOOK, _LIMIT, _STATISTICS = 2, 4 * 3600, 6
+# Seconds between two looks, until data must be elsewhere, until the manager has counted anew, and
+# until the others go on without a store that stopped.
+_LOOK, _LIMIT, _STATISTICS, _SETTLE = 2, 4 * 3600, 6, 300
 
 
 def __virtual__():
@@ -160,7 +161,7 @@ def take_in(store):
     return f"osd.{store} is in."
 
 
-def destroy(store, host="", accept=False):
+def destroy(store, host="", accept=False, limit=_SETTLE):
     """
     Give up an object store and keep its number and its place for a new one.
 
@@ -170,6 +171,8 @@ def destroy(store, host="", accept=False):
         Name of its host; another one is refused
     accept
         Also when copies are missing, while others serve everything
+    limit
+        Seconds until the others have found that they serve without it
 
     Returns a sentence. Raises CommandExecutionError when it is up, or when it may hold what is
     nowhere else.
@@ -184,10 +187,10 @@ def destroy(store, host="", accept=False):
     if found["destroyed"]:
         return f"osd.{store} is given up."
     _down([store], {store: found})
-    safe, more = _safe([store]), {}
-    if not safe["ok"]:
-        if not accept:
-            raise CommandExecutionError(safe["sentence"])
+    more = {}
+    if not accept:
+        _wait(f"osd.{store} is given up", lambda: _safe([store]), float(limit))
+    elif not _safe([store])["ok"]:
         _without(store)
         more = {"force": True}
     # without `force` the manager looks once more itself; being sure counts as force for it

@@ -42,9 +42,9 @@ def lose(host: Host) -> None:
     host.check_output(f"systemctl stop ceph-mon@host && rm -rf {STORE}")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def bundle(host: Host) -> str:
-    """One that knows the newest map of object stores."""
+    """One that knows the newest map of object stores; taken anew where the last one does not."""
     put(host, "rbd", "before")
     for _ in range(5):
         assert converge(host, ALONE, "ceph.backup") == {}

@@ -76,7 +76,7 @@ def test_a_dead_store_is_given_up_only_when_somebody_accepts_it(cluster: Cluster
     cluster.slowness = None
     cluster.states = {"active+clean": 30, "active+undersized+degraded": 3}
     with pytest.raises(CommandExecutionError, match=r"osd.3 cannot go for ever"):
-        ceph_data.destroy(3, host="osd02")
+        ceph_data.destroy(3, host="osd02", limit=0)
     assert "others serve all of its data" in ceph_data.evacuate(3, accept=True)
     told = ceph_data.destroy(3, host="osd02", accept=True)
     assert told == "osd.3 is given up; its number waits for a new one."
