@@ -2,9 +2,9 @@
 Which of the master's plugins a host has
 ========================================
 
-``saltutil.sync_all`` brings modules, states and grains of the master to a host. The master asks
-before it plans: a host that has others than the master serves would answer its questions, and carry
-out its steps, as another release of Saltern does.
+``saltutil.sync_all`` brings modules, states, grains and executors of the master to a host. The
+master asks before it plans: a host that has others than the master serves would answer its
+questions, and carry out its steps, as another release of Saltern does.
 """
 
 import hashlib

@@ -15,6 +15,7 @@ PLUGIN_PACKAGES = {
     "states": "saltern.states",
     "runners": "saltern.runners",
     "engines": "saltern.engines",
+    "executors": "saltern.executors",
     "pillar": "saltern.pillar",
     "tops": "saltern.tops",
     "grains": "saltern.grains",

@@ -143,7 +143,7 @@ salt-master-tree:
     - force: True
     - require:
       - file: salt-master-directories
-{%- for kind in ["modules", "states", "grains"] %}
+{%- for kind in ["modules", "states", "grains", "executors"] %}
 
 salt-master-fileserver-{{ kind }}:
   file.symlink:

@@ -54,6 +54,8 @@ AWAY = 90.0
 RETRY = 3.0
 #: Seconds in which a node that was asked for the first time is heard, whatever the limit is.
 GRACE = PROBES * PROBE_WAIT
+#: What a minion does around a function whose call is to have the pillar anew; the last one runs it.
+FRESH = ("fresh_pillar", "direct_call")
 #: Digits of a job id; with more of them a minion cannot put a job in its queue.
 DIGITS = 20
 
@@ -332,10 +334,14 @@ class SaltBus:
         reachable = [node for node in nodes if node in accepted]
         if not reachable:
             return None
-        jid = self._send(reachable, call.fun, call.arg, call.kwarg)
+        jid = self._send_call(reachable, call)
         now = self.clock()
         pending = {node: Pending(now) for node in reachable}
         return Work(index, call, jid, now, now + call.limit, pending, last=not call.again)
+
+    def _send_call(self, nodes: list[str], call: Call, **own: str) -> str:
+        around = {"module_executors": list(FRESH)} if call.fresh else {}
+        return self._send(nodes, call.fun, call.arg, call.kwarg, **own, **around)
 
     def _send(
         self,
@@ -343,9 +349,12 @@ class SaltBus:
         fun: str,
         arg: Sequence[Any],
         kwarg: Mapping[str, Any],
-        **own: str,
+        **own: Any,
     ) -> str:
-        """Publish; ``own`` may hold the ``jid`` to publish it under."""
+        """Publish.
+
+        :param own: ``jid`` to publish it under, ``module_executors`` around the function
+        """
         with self._client() as client:
             try:
                 published = client.run_job(
@@ -375,7 +384,7 @@ class SaltBus:
         while True:
             try:
                 call = job.call
-                jid = self._send(nodes, call.fun, call.arg, call.kwarg, jid=job.jid)
+                jid = self._send_call(nodes, call, jid=job.jid)
             except AwayError:
                 if self._noted(job.jid):
                     return
@@ -573,7 +582,7 @@ class SaltBus:
         if work.fixed:
             # the same id, so that it is found after a crash too
             try:
-                self._send(nodes, call.fun, call.arg, call.kwarg, jid=work.jid)
+                self._send_call(nodes, call, jid=work.jid)
             except AwayError:
                 why = f"lost {call.fun}, and the master is away"
                 found.update({node: silent(node, why, work.jid) for node in nodes})

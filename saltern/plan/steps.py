@@ -77,9 +77,29 @@ def wave(
     """Number the steps of a wave and leave out those that are none."""
     named = [
         replace(step, id=f"{stage}/{number}/{position}-{step.kind}")
-        for position, step in enumerate((s for s in steps if s is not None), 1)
+        for position, step in enumerate(joined(s for s in steps if s is not None), 1)
     ]
     return Wave(number, name, tuple(sorted(nodes)), tuple(named), tuple(sorted(domains)))
+
+
+def joined(steps: Iterable[Step]) -> list[Step]:
+    """Let the jobs that apply roles take the pillar anew, where that would be a step before them.
+
+    Not after new modules were sent: a minion loads those with the pillar's refresh, and what does
+    it within a job may be one of them.
+    """
+    found: list[Step] = []
+    for step in steps:
+        before = [one.kind for one in found[-2:]]
+        if step.kind == APPLY and before[-1:] == [REFRESH] and before != [REFRESH, REFRESH]:
+            named = [node for call in step.calls for node in call.nodes]
+            # each of the nodes in one job of its own, and nobody else
+            if sorted(named) == sorted(found[-1].nodes):
+                found.pop()
+                calls = tuple(replace(call, fresh=True) for call in step.calls)
+                step = replace(step, calls=calls)
+        found.append(step)
+    return found
 
 
 class Steps:

@@ -73,6 +73,7 @@ class PlannedCall:
         proxy that drains ``ctl01`` serves ``ctl01``. Empty: each node serves itself
     :param what: for people, of a ``drain``: ``ctl01 drained in HAProxy listen keystone``; of an
         ``undo``: what stays all the same
+    :param fresh: each node takes its pillar anew before, in the same job
     """
 
     nodes: tuple[str, ...]
@@ -81,6 +82,7 @@ class PlannedCall:
     kwarg: Mapping[str, Any] = field(default_factory=dict)
     serves: tuple[str, ...] = ()
     what: str = ""
+    fresh: bool = False
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ class Call:
     :param chase: whether to ask at all; False counts a node as silent once ``timeout`` is over
     :param again: a node that is there, but neither works on it nor returned anything, lost it (its
         minion was restarting) and is sent it once more; only for what may run twice
+    :param fresh: each node takes its pillar anew before it runs the function
     """
 
     nodes: tuple[str, ...]
@@ -36,6 +37,7 @@ class Call:
     limit: float = 3600
     chase: bool = True
     again: bool = False
+    fresh: bool = False
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ LOADERS: dict[str, Callable[[Opts], Any]] = {
     "_engines": lambda opts: salt.loader.engines(
         {**opts, "__role": "master"}, salt.loader.minion_mods(opts), salt.loader.runner(opts), {}
     ),
+    "_executors": lambda opts: salt.loader.executors(opts, salt.loader.minion_mods(opts)),
     "_pillar": lambda opts: salt.loader.pillars(opts, salt.loader.minion_mods(opts)),
     "_tops": salt.loader.tops,
 }

@@ -154,7 +154,8 @@ def master(salt_factories: Any, trial: Trial) -> Iterator[Any]:
     for path in (*TREE.glob("_modules/*.py"), *SITE.glob("fileserver/_modules/*.py")):
         if path.name != "__init__.py":
             (fileserver / "_modules" / path.name).symlink_to(path)
-    (fileserver / "_states").symlink_to(TREE / "_states")
+    for kind in ("_states", "_executors"):
+        (fileserver / kind).symlink_to(TREE / kind)
     factory = salt_factories.salt_master_daemon(
         "trial_master",
         overrides={

@@ -73,7 +73,7 @@ def test_a_plan_names_exactly_the_nodes_and_restarts(cluster: Cluster) -> None:
     assert sorted(map(tuple, waves)) == [(node,) for node in controllers(cluster)]
     assert touched[0]["restarts"] == {n: ["restart keystone-api"] for n in controllers(cluster)}
     kinds = [step["kind"] for step in touched[0]["waves"][0]["steps"]]
-    assert kinds == ["gate", "drain", "pin", "refresh", "apply", "verify", "release"]
+    assert kinds == ["gate", "drain", "pin", "apply", "verify", "release"]
     assert code == 0
     assert "keystone" in table
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from saltern.plan.steps import joined
 from saltern.plan.types import (
     APPLY,
     COMMIT,
@@ -71,7 +72,7 @@ def wave(stage: str, number: int, nodes: Sequence[str], steps: Sequence[Step]) -
     """A wave whose steps have their ids."""
     named = tuple(
         replace(step, id=f"{stage}/{number}/{count}-{step.kind}")
-        for count, step in enumerate(steps, start=1)
+        for count, step in enumerate(joined(steps), start=1)
     )
     return Wave(number, f"wave {number}", tuple(nodes), named)
 

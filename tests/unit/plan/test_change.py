@@ -39,22 +39,21 @@ def test_a_keystone_setting_rolls_over_the_controllers_one_at_a_time(demo):
         ("keystone.server",),
     )
     assert [wave.nodes for wave in control.waves] == [(node,) for node in CTL]
-    assert kinds(control) == [["gate", "drain", "pin", "refresh", "apply", "verify", "release"]] * 3
+    assert kinds(control) == [["gate", "drain", "pin", "apply", "verify", "release"]] * 3
     assert (commit.phase, kinds(commit)) == ("commit", [["commit"]])
-    assert [step.id for _, _, step in plan.steps()][:7] == [
+    assert [step.id for _, _, step in plan.steps()][:6] == [
         "control/1/1-gate",
         "control/1/2-drain",
         "control/1/3-pin",
-        "control/1/4-refresh",
-        "control/1/5-apply",
-        "control/1/6-verify",
-        "control/1/7-release",
+        "control/1/4-apply",
+        "control/1/5-verify",
+        "control/1/6-release",
     ]
 
 
 def test_the_steps_of_a_keystone_wave(demo):
     plan = change(demo, touched(demo, "keystone.server"))
-    gate, drain, pin, refresh, apply, verify, release = plan.stages[0].waves[1].steps
+    gate, drain, pin, apply, verify, release = plan.stages[0].waves[1].steps
     node = CTL[1]
     # the others carry on: their Keystone and all majorities of the node
     assert {(c.node, c.role) for c in gate.checks if c.role == "keystone.server"} == {
@@ -73,9 +72,9 @@ def test_the_steps_of_a_keystone_wave(demo):
     assert (back.fun, back.arg) == ("haproxy_admin.ready", ("keystone", "ctl02"))
     assert call.what == "ctl02 drained in HAProxy listen keystone"
     assert (pin.nodes, pin.revision) == ((node,), NEW)
-    assert [call.fun for call in refresh.calls] == ["saltutil.refresh_pillar"]
     (call,) = apply.calls
-    assert (call.nodes, call.fun) == ((node,), "state.apply")
+    # the pillar of the revision is taken in the job that applies it
+    assert (call.nodes, call.fun, call.fresh) == ((node,), "state.apply", True)
     assert call.kwarg == {"mods": ["keystone.server"]}
     assert [(c.node, c.role) for c in verify.checks] == [(node, "keystone.server")]
     assert release.nodes == (node,)

@@ -28,7 +28,7 @@ def test_the_table_of_a_change():
     assert control[:5] == ["control", "3", "ctl01-03", "none", "none"]
     assert control[-7:] == ["4", "keystone.server,", "drained,", "back", "until", "written", "to"]
     assert commit[0] == "commit"
-    assert "  control/1, canary: ctl01: gate, drain, pin, refresh, apply, verify, release" in lines
+    assert "  control/1, canary: ctl01: gate, drain, pin, apply, verify, release" in lines
     assert "  restart keystone-api on ctl01-03" in lines
     assert "  ctl01-03: /etc/keystone/keystone.conf (file.managed)" in lines
     assert any(line.endswith("from cfg01, at most 1.00% may fail") for line in lines)

@@ -51,7 +51,7 @@ def demo():
 
 def test_a_bad_setting_is_taken_back_from_the_canary_alone(demo):
     plan = change(demo, "keystone.server")
-    back = undo(plan, records(plan, broken="control/1/6-verify"), rollout="r1")
+    back = undo(plan, records(plan, broken="control/1/5-verify"), rollout="r1")
     assert (back.workflow, back.undoes) == ("rollback", "r1")
     (stage,) = back.stages
     (wave,) = stage.waves
@@ -59,7 +59,6 @@ def test_a_bad_setting_is_taken_back_from_the_canary_alone(demo):
         "gate",
         "drain",
         "pin",
-        "refresh",
         "apply",
         "verify",
         "release",
@@ -76,7 +75,7 @@ def test_a_bad_setting_is_taken_back_from_the_canary_alone(demo):
 
 def test_the_latest_wave_goes_first(demo):
     plan = change(demo, "keystone.server")
-    back = undo(plan, records(plan, until="control/2/7-release"))
+    back = undo(plan, records(plan, until="control/2/6-release"))
     assert [wave.nodes for wave in back.stages[0].waves] == [(CTL[1],), (CTL[0],)]
     ids = [step.id for _, _, step in back.steps()]
     assert len(set(ids)) == len(ids)
@@ -84,9 +83,9 @@ def test_the_latest_wave_goes_first(demo):
 
 def test_a_broken_node_is_mended_first(demo):
     plan = change(demo, "keystone.server")
-    known = records(plan, until="control/3/7-release")
+    known = records(plan, until="control/3/6-release")
     failed = {CTL[0]: NodeResult(False, "it failed")}
-    known["control/1/6-verify"] = replace(known["control/1/6-verify"], results=failed)
+    known["control/1/5-verify"] = replace(known["control/1/5-verify"], results=failed)
     back = undo(plan, known)
     assert [wave.nodes for wave in back.stages[0].waves] == [(CTL[0],), (CTL[2],), (CTL[1],)]
 
@@ -112,7 +111,7 @@ def test_a_node_of_two_stages_goes_back_once_before_the_later_stage_is_applied()
     plan = change(nodes, "a.db", "b.api")
     back = undo(plan, records(plan, until="control/1/3-verify"))
     assert [(stage.name, [s.kind for s in stage.waves[0].steps]) for stage in back.stages] == [
-        ("control", ["gate", "pin", "refresh", "apply", "verify"]),
+        ("control", ["gate", "pin", "apply", "verify"]),
         ("infrastructure", ["gate", "apply", "verify"]),
     ]
 
@@ -206,7 +205,7 @@ def test_a_form_of_an_added_role_is_called_for_those_that_stay():
 
 def test_one_wave_alone(demo):
     plan = change(demo, "keystone.server")
-    back = undo(plan, records(plan, until="control/2/6-verify"), only="control/2")
+    back = undo(plan, records(plan, until="control/2/5-verify"), only="control/2")
     assert back.nodes == (CTL[1],)
     assert back.limits == {"only": "control/2"}
     with pytest.raises(PlanError, match="the plan has no wave control/9"):
@@ -215,8 +214,8 @@ def test_one_wave_alone(demo):
 
 def test_an_intent_counts_as_done(demo):
     plan = change(demo, "keystone.server")
-    known = records(plan, until="control/1/4-refresh")
-    known["control/1/5-apply"] = StepRecord("control/1/5-apply", 1, INTENT)
+    known = records(plan, until="control/1/3-pin")
+    known["control/1/4-apply"] = StepRecord("control/1/4-apply", 1, INTENT)
     assert ("apply", (CTL[0],), "") in done(undo(plan, known))
 
 
@@ -234,11 +233,11 @@ def test_nothing_was_done(demo):
 def test_a_point_of_no_return():
     nodes = small({"a.x": ["n1"]}, {"a.x": {"reversible": "never"}})
     plan = change(nodes, "a.x")
-    before = records(plan, until="control/1/3-refresh")
+    before = records(plan, until="control/1/2-pin")
     assert losses(plan, before) == []
     assert undo(plan, before).nodes == ("n1",)
     known = records(plan)
-    with pytest.raises(PlanError, match=r"passed its point of no return at control/1/4-apply"):
+    with pytest.raises(PlanError, match=r"passed its point of no return at control/1/3-apply"):
         undo(plan, known)
     assert losses(plan, known) == ["apply a.x on n1: this cannot be taken back."]
     back = undo(plan, known, accept_loss=True)
@@ -247,7 +246,7 @@ def test_a_point_of_no_return():
 
 def test_what_is_written_since_may_be_lost(demo):
     plan = change(demo, "keystone.server")
-    (sentence,) = losses(plan, records(plan, until="control/1/7-release"))
+    (sentence,) = losses(plan, records(plan, until="control/1/6-release"))
     assert sentence == (
         "apply keystone.server on ctl01: what was written since may not be readable before it."
     )
@@ -266,7 +265,7 @@ def test_a_first_deploy_has_nothing_to_go_back_to(demo):
 
 def test_a_rollback_is_bound_to_what_is_observed(demo):
     plan = change(demo, "keystone.server")
-    known = records(plan, until="control/1/7-release")
+    known = records(plan, until="control/1/6-release")
     now = facts(demo, pins={CTL[0]: NEW})
     assert undo(plan, known, facts=now).basis.present == tuple(sorted(demo))
     with pytest.raises(PlanError, match="ctl01 cannot be taken back: no answer"):

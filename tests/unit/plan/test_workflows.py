@@ -65,7 +65,7 @@ def test_a_role_that_is_formed_is_proven_after_its_form():
     demo = example("demo-core")
     plan = plan_of("change", demo, told=touched(demo, "galera.server"), cluster="demo-core")
     *rolled, formed = plan.stages[0].waves
-    assert [kinds(w) for w in rolled] == [["gate", "pin", "refresh", "apply", "verify"]] * 3
+    assert [kinds(w) for w in rolled] == [["gate", "pin", "apply", "verify"]] * 3
     assert all(not wave.steps[-1].checks for wave in rolled)
     run, verify = formed.steps
     nodes = [f"inf0{n}.demo-core.test" for n in (1, 2, 3)]

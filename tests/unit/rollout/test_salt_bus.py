@@ -11,7 +11,16 @@ import pytest
 import salt.exceptions
 
 from saltern.adapters import salt_bus
-from saltern.adapters.salt_bus import AWAY, ENDINGS, GRACE, PROBE_WAIT, PROBES, SAMPLE, SaltBus
+from saltern.adapters.salt_bus import (
+    AWAY,
+    ENDINGS,
+    FRESH,
+    GRACE,
+    PROBE_WAIT,
+    PROBES,
+    SAMPLE,
+    SaltBus,
+)
 from saltern.errors import BusError
 from saltern.rollout.ports import Call, Job
 
@@ -60,6 +69,8 @@ class Master(SaltBus):
             "fake.prep_jid": lambda: JID,
         }
         self.refuse = False
+        #: executors of each publish
+        self.around: list[tuple[str, ...]] = []
         #: until which second of the clock nobody can publish; and whether a publish goes out then
         self.away, self.deaf = 0.0, True
 
@@ -87,7 +98,7 @@ class Master(SaltBus):
         assert kind == "list"
         return [node for node in nodes if node in self.minions]
 
-    def run_job(self, nodes, fun, arg, tgt_type, kwarg, listen, jid=""):
+    def run_job(self, nodes, fun, arg, tgt_type, kwarg, listen, jid="", module_executors=()):
         assert (tgt_type, listen) == ("list", False)
         if self.refuse:
             return {}
@@ -97,6 +108,7 @@ class Master(SaltBus):
         jid = jid or f"j{len(self.published)}"
         self.loads.add(jid)
         self.published.append((jid, fun, tuple(nodes)))
+        self.around.append(tuple(module_executors))
         for node in nodes:
             minion = self.minions[node]
             if self.time < minion.hears or minion.cut[0] <= self.time < minion.cut[1]:
@@ -338,6 +350,17 @@ def test_a_job_is_published_and_returned_under_its_id():
     assert (returns[A].ok, returns[A].jid, returns[B].ok) == (True, JID, False)
     assert returns["ghost.x"].sentence == "ghost.x: has no accepted key on this master."
     assert master.published == [(JID, "state.apply", (A, B))]
+
+
+def test_a_fresh_pillar_is_taken_within_the_job():
+    master = Master(a=Minion(5))
+    job = job_of(fresh=True)
+    master.publish(job)
+    assert collected(master, job)[A].ok
+    master.call_all([job.call, Call((A,), "test.ping")])
+    assert master.around == [FRESH, FRESH, ()]
+    # the last one runs the function
+    assert FRESH[-1] == "direct_call"
 
 
 def test_a_job_for_nobody_is_never_published():

@@ -1,0 +1,1 @@
+"""Salt executors: what a minion does around the function of a job."""

@@ -1,0 +1,38 @@
+"""What the steps of a wave become when they are put in order."""
+
+from __future__ import annotations
+
+from saltern.plan.steps import joined, refresh
+from saltern.plan.types import APPLY, REFRESH, PlannedCall, Step
+
+NODES = ("n1", "n2")
+
+
+def applied(*groups: tuple[str, ...]) -> Step:
+    """Roles applied on groups of nodes, one job for each."""
+    calls = tuple(PlannedCall(group, "state.apply", kwarg={"mods": ["a.x"]}) for group in groups)
+    return Step("", APPLY, "apply", tuple(sorted({n for g in groups for n in g})), calls)
+
+
+def test_the_jobs_that_apply_roles_take_the_pillar():
+    for step in (applied(NODES), applied(("n2",), ("n1",))):
+        (found,) = joined([refresh(NODES), step])
+        assert [(call.nodes, call.fresh) for call in found.calls] == [
+            (call.nodes, True) for call in step.calls
+        ]
+
+
+def test_modules_that_were_sent_are_loaded_before_the_states():
+    steps = [refresh(NODES, sync=True), refresh(NODES), applied(NODES)]
+    assert joined(steps) == steps
+
+
+def test_a_node_that_takes_its_pillar_and_applies_nothing_does_so_by_itself():
+    for step in (applied(("n1",)), applied(NODES, ("n1",)), applied(("n1",), ("n3",))):
+        assert [one.kind for one in joined([refresh(NODES), step])] == [REFRESH, APPLY]
+
+
+def test_only_what_follows_at_once_takes_the_pillar():
+    other = Step("", "call", "something else", NODES)
+    steps = [refresh(NODES), other, applied(NODES)]
+    assert joined(steps) == steps
