@@ -8,12 +8,10 @@ from __future__ import annotations
 import functools
 import logging
 
-from saltern.adapters.master import Site
-from saltern.adapters.modelsite import source_of
+from saltern.adapters.members import listed, members_of
 from saltern.adapters.runner import salt_runner
 from saltern.adapters.salt_bus import SaltBus
 from saltern.rollout import galera, galera_run
-from saltern.rollout.load import load_members
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +36,8 @@ def form(cluster=None, nodes=None, test=False):
         salt-run galera.form cluster=demo-core
     """
     bus = SaltBus(__opts__)
-    return galera_run.converge(
-        bus, _members(cluster, nodes), galera.decide_form, test=bool(test), tell=_tell
-    ).to_ret()
+    nodes = members_of(__opts__, cluster, ROLE, nodes)
+    return galera_run.converge(bus, nodes, galera.decide_form, test=bool(test), tell=_tell).to_ret()
 
 
 @salt_runner
@@ -63,11 +60,10 @@ def recover(cluster=None, nodes=None, without=None, bootstrap_from=None, test=Fa
     """
     bus = SaltBus(__opts__)
     decide = functools.partial(
-        galera.decide_recover, without=_list(without), bootstrap_from=bootstrap_from
+        galera.decide_recover, without=listed(without), bootstrap_from=bootstrap_from
     )
-    return galera_run.converge(
-        bus, _members(cluster, nodes), decide, test=bool(test), tell=_tell
-    ).to_ret()
+    nodes = members_of(__opts__, cluster, ROLE, nodes)
+    return galera_run.converge(bus, nodes, decide, test=bool(test), tell=_tell).to_ret()
 
 
 @salt_runner
@@ -85,28 +81,13 @@ def status(cluster=None, nodes=None):
         salt-run galera.status cluster=demo-core
     """
     bus = SaltBus(__opts__)
-    facts, problems = galera_run.gather(bus, _members(cluster, nodes))
+    facts, problems = galera_run.gather(bus, members_of(__opts__, cluster, ROLE, nodes))
     decision = galera.decide_form(facts)
     return {
         "result": isinstance(decision, galera.Nothing),
         "comment": " ".join([galera.sentence(decision), *problems]),
         "members": {node: galera.describe(member) for node, member in facts.items()},
     }
-
-
-def _members(cluster, nodes):
-    """Return the ids of all members: as given, or as the model has them."""
-    found = _list(nodes)
-    if found:
-        return found
-    site = Site.of(__opts__, cluster)
-    return load_members(source_of(site), site.cluster, ROLE)
-
-
-def _list(value):
-    if isinstance(value, str):
-        return [item.strip() for item in value.split(",") if item.strip()]
-    return list(value or ())
 
 
 def _tell(sentence):

@@ -6,12 +6,10 @@ Thin: :mod:`saltern.rollout.vip` decides.
 
 from __future__ import annotations
 
-from saltern.adapters.master import Site
-from saltern.adapters.modelsite import source_of
+from saltern.adapters.members import members_of
 from saltern.adapters.runner import salt_runner
 from saltern.adapters.salt_bus import SaltBus
 from saltern.rollout import vip
-from saltern.rollout.load import load_members
 
 ROLE = "keepalived.vrrp"
 
@@ -31,11 +29,7 @@ def form(cluster=None, nodes=None, test=False):
 
         salt-run keepalived.form cluster=demo-core
     """
-    if isinstance(nodes, str):
-        nodes = [node.strip() for node in nodes.split(",") if node.strip()]
-    if not nodes:
-        site = Site.of(__opts__, cluster)
-        nodes = load_members(source_of(site), site.cluster, ROLE)
+    nodes = members_of(__opts__, cluster, ROLE, nodes)
     if test:
         comment = f"{', '.join(nodes)} would be asked who holds the virtual address."
         return {"result": True, "comment": comment, "changes": {}}

@@ -6,12 +6,10 @@ Thin: :mod:`saltern.rollout.pki` carries the requests.
 
 from __future__ import annotations
 
-from saltern.adapters.master import Site
-from saltern.adapters.modelsite import source_of
+from saltern.adapters.members import members_of
 from saltern.adapters.runner import salt_runner
 from saltern.adapters.salt_bus import SaltBus
 from saltern.rollout import pki
-from saltern.rollout.load import load_members
 
 AUTHORITY = "pki.ca"
 ROLE = "pki.host"
@@ -32,10 +30,7 @@ def form(cluster=None, nodes=None, test=False):
 
         salt-run pki.form cluster=demo-core
     """
-    site = Site.of(__opts__, cluster)
-    if isinstance(nodes, str):
-        nodes = [node.strip() for node in nodes.split(",") if node.strip()]
-    nodes = nodes or load_members(source_of(site), site.cluster, ROLE)
-    authority = load_members(source_of(site), site.cluster, AUTHORITY)[0]
+    nodes = members_of(__opts__, cluster, ROLE, nodes)
+    authority = members_of(__opts__, cluster, AUTHORITY)[0]
     changes, comment = pki.certify(SaltBus(__opts__), nodes, authority, test=test)
     return {"result": True, "comment": comment, "changes": changes}

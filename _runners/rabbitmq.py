@@ -5,12 +5,10 @@ Thin: :mod:`saltern.rollout.rabbitmq` decides and acts.
 
 from __future__ import annotations
 
-from saltern.adapters.master import Site
-from saltern.adapters.modelsite import source_of
+from saltern.adapters.members import members_of
 from saltern.adapters.runner import salt_runner
 from saltern.adapters.salt_bus import SaltBus
 from saltern.rollout import rabbitmq
-from saltern.rollout.load import load_members
 
 ROLE = "rabbitmq.server"
 
@@ -32,7 +30,5 @@ def form(cluster=None, nodes=None, test=False):
 
         salt-run rabbitmq.form cluster=demo-core
     """
-    if not nodes:
-        site = Site.of(__opts__, cluster)
-        nodes = load_members(source_of(site), site.cluster, ROLE)
-    return rabbitmq.converge(SaltBus(__opts__), list(nodes), test=bool(test))
+    nodes = members_of(__opts__, cluster, ROLE, nodes)
+    return rabbitmq.converge(SaltBus(__opts__), nodes, test=bool(test))

@@ -6,12 +6,11 @@ Thin: :mod:`saltern.rollout.minions` decides.
 
 from __future__ import annotations
 
-from saltern.adapters.master import MonotonicClock, Site
-from saltern.adapters.modelsite import source_of
+from saltern.adapters.master import MonotonicClock
+from saltern.adapters.members import members_of
 from saltern.adapters.runner import salt_runner
 from saltern.adapters.salt_bus import SaltBus
 from saltern.rollout import minions
-from saltern.rollout.load import load_members
 
 ROLE = "salt.minion"
 
@@ -40,11 +39,7 @@ def settle(cluster=None, nodes=None, test=False):
 
         salt-run salt_minion.settle
     """
-    if isinstance(nodes, str):
-        nodes = [node.strip() for node in nodes.split(",") if node.strip()]
-    if not nodes:
-        site = Site.of(__opts__, cluster)
-        nodes = load_members(source_of(site), site.cluster, ROLE)
+    nodes = members_of(__opts__, cluster, ROLE, nodes)
     bus = SaltBus(__opts__)
     if test:
         due, broken = minions.waiting(bus, nodes)

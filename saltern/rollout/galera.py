@@ -21,7 +21,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from saltern.errors import GateError
+from saltern.rollout.members import reading
 
+#: What a member is asked.
+FACTS = "galera_cluster.facts"
 ZERO_UUID = "00000000-0000-0000-0000-000000000000"
 
 #: ``wsrep_local_state`` values with which a member holds the cluster's data: donor, synced.
@@ -106,7 +109,7 @@ class Member:
             running, wsrep: {status name: value} | None, recovered: {uuid, seqno} | None, stale}``
         :raises GateError: the return has another shape
         """
-        try:
+        with reading(node, FACTS):
             grastate, wsrep = facts["grastate"], facts["wsrep"]
             recovered = facts.get("recovered")
             enabled = bool(wsrep) and wsrep["wsrep_on"] == "ON"
@@ -129,12 +132,6 @@ class Member:
                 else None,
                 stale=bool(facts.get("stale")),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as err:
-            raise GateError(
-                f"galera_cluster.facts returned something else than facts ({err!r})",
-                where=node,
-                cure="Run saltutil.sync_modules on the node",
-            ) from err
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from saltern.rollout import members
 from saltern.rollout.galera import (
+    FACTS,
     Bootstrap,
     Decision,
     Facts,
@@ -25,12 +27,11 @@ from saltern.rollout.galera import (
     outcome,
     sentence,
 )
-from saltern.rollout.ports import Bus, Return
+from saltern.rollout.members import PATIENCE
+from saltern.rollout.ports import Bus
 
 #: Seconds that a member has for a full copy of the data before joining counts as failed.
 JOIN_DEADLINE = 1800
-#: Seconds a member may be silent before the bus asks whether it still works.
-PATIENCE = 60
 #: Between two looks at members that are between states, in seconds, and how often.
 WAIT_INTERVAL, WAITS = 3.0, 20
 
@@ -75,12 +76,7 @@ def gather(
         sentence for each of those
     :raises GateError: a node returned something that is no facts
     """
-    returns = bus.call(nodes, "galera_cluster.facts", kwarg={"measure": measure}, timeout=PATIENCE)
-    facts = {
-        node: Member.from_facts(node, answer.data) if answer.ok else None
-        for node, answer in returns.items()
-    }
-    return facts, [_why(answer) for answer in returns.values() if not answer.ok]
+    return members.gather(bus, nodes, FACTS, Member.from_facts, {"measure": measure})
 
 
 def converge(
@@ -155,11 +151,7 @@ def _act(bus: Bus, decision: Bootstrap | Join | Restart | Measure) -> str:
         returns = bus.call(
             [decision.node], fun, kwarg={"deadline": JOIN_DEADLINE}, timeout=PATIENCE
         )
-    return " ".join(_why(answer) for answer in returns.values() if not answer.ok)
-
-
-def _why(answer: Return) -> str:
-    return answer.sentence or f"{answer.node} failed."
+    return " ".join(members.failed(returns.values()))
 
 
 def _foresee(

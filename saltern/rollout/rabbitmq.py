@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from saltern.errors import GateError
+from saltern.rollout.members import PATIENCE, gather, reading
 from saltern.rollout.ports import Bus
 
-#: Seconds a member may be silent before the bus asks whether it still works.
-PATIENCE = 60
+#: What a member is asked.
+FACTS = "rabbitmq_cluster.facts"
 #: Seconds between two looks while members are coming, and how many looks.
 WAIT_INTERVAL, WAITS = 5.0, 12
 
@@ -33,7 +33,7 @@ class Member:
 
         :raises GateError: it is something else
         """
-        try:
+        with reading(node, FACTS):
             return cls(
                 node,
                 bool(facts["up"]),
@@ -42,12 +42,6 @@ class Member:
                 bool(facts["partitions"]),
                 bool(facts["stale"]),
             )
-        except (KeyError, TypeError) as err:
-            raise GateError(
-                f"rabbitmq_cluster.facts returned something else than facts ({err!r})",
-                where=node,
-                cure="Run saltutil.sync_modules on the node",
-            ) from err
 
 
 @dataclass(frozen=True)
@@ -123,7 +117,7 @@ def converge(
     said: list[str] = []
     waits = 0
     while True:
-        facts, problems = _gather(bus, nodes)
+        facts, problems = gather(bus, nodes, FACTS, Member.from_facts)
         step = decide(facts)
         if test:
             stale = [n for n, m in sorted(facts.items()) if m is not None and m.stale]
@@ -154,12 +148,3 @@ def converge(
             return {"result": False, "comment": " ".join(said), "changes": changes}
         changes[step.node] = "restarted"
         waits = 0
-
-
-def _gather(bus: Bus, nodes: Sequence[str]) -> tuple[dict[str, Member | None], list[str]]:
-    returns = bus.call(nodes, "rabbitmq_cluster.facts", timeout=PATIENCE)
-    facts = {
-        node: Member.from_facts(node, answer.data) if answer.ok else None
-        for node, answer in returns.items()
-    }
-    return facts, [answer.sentence for answer in returns.values() if answer.sentence]

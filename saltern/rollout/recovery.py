@@ -275,7 +275,10 @@ def _publish(bus: JobBus, job: Job) -> str:
 
 def _call(step: Step, part: Part) -> Call:
     call = part.call
-    return Call(part.nodes, call.fun, call.arg, dict(call.kwarg), step.timeout, step.limit)
+    return Call(
+        *(part.nodes, call.fun, call.arg, dict(call.kwarg), step.timeout, step.limit),
+        fresh=call.fresh,
+    )
 
 
 def good(answer: Return) -> bool:
