@@ -53,7 +53,7 @@ option_lab = click.option(
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def lab() -> None:
-    """Hosts of a lab: up, down, status, exec, logs, start, stop, scratch."""
+    """Hosts of a lab: up, down, status, exec, logs, start, stop, remove, scratch."""
 
 
 @lab.command()
@@ -144,6 +144,15 @@ def stop(lab: str | None, hosts: tuple[str, ...], hard: bool) -> None:
 
 @lab.command()
 @option_lab
+@click.argument("host")
+def remove(lab: str | None, host: str) -> None:
+    """Take HOST out of a lab for good, with its disk: one that left the model."""
+    NspawnProvider(chosen(lab, host)).remove(host)
+    click.echo(f"host {host} is gone")
+
+
+@lab.command()
+@option_lab
 def provisioner(lab: str | None) -> None:
     """Start hosts from another image when the lab's master asks; ``up`` runs this by itself."""
     from saltern.lab.provisioner import serve
@@ -189,11 +198,28 @@ def scratch(name: str, image: str, pillar: Path | None) -> None:
 
 @lab.command()
 @click.option("--image", default="bookworm", show_default=True, type=click.Choice(SUITES))
-def image(image: str) -> None:
-    """Build the base image and the offline repository, or show where they are."""
+@click.option("--guest", is_flag=True, help="The guest image that servers of a cloud boot instead.")
+@click.option("--force", is_flag=True, help="With --guest: newest packages, built again.")
+def image(image: str, guest: bool, force: bool) -> None:
+    """Build the base image and the offline repository, or show where they are.
+
+    With --guest: build the tiny image that servers in tests are started from, a raw disk of
+    Debian's kernel and busybox, and show its path, size and checksum.
+    """
+    progress = Progress()
+    if guest:
+        from saltern.lab.guest import ensure_guest
+
+        with progress.step("guest image"):
+            made = ensure_guest(progress.note, force)
+        for name, version in sorted(made.packages.items()):
+            progress.note(f"{name} {version}")
+        click.echo(f"{made.size // MIB} MiB\t{made.path}\n{made.checksum}")
+        return
+    if force:
+        raise click.UsageError("--force goes with --guest: hosts may run on a base image")
     from saltern.lab.repo import ensure_repo
 
-    progress = Progress()
     with progress.step(f"base image {image}"):
         base = ensure_image(image, progress.note)
     with progress.step(f"offline repository {image}"):

@@ -23,6 +23,7 @@ from saltern.lab.provider import Bind, HostSpec
 from saltern.lab.provisioner import DIRECTORY, SOCKET, run_beside, socket_bind
 from saltern.lab.staging import Staged, host_facts
 from saltern.lab.wheel import ensure_wheel
+from saltern.lab.wiring import links_of
 from saltern.rollout.returns import failed_states, is_state_return
 
 MASTER_ROLE = "salt.master"
@@ -82,7 +83,7 @@ class ClusterLab:
     def preflight(self) -> list[str]:
         """Return one sentence per thing that this machine misses to run the cluster's hosts."""
         hosts = [
-            HostSpec(fact["name"], node_id, fact["address"], fact["image"])
+            HostSpec(fact["name"], node_id, fact["address"], fact["image"], links=links_of(fact))
             for node_id, fact in self.facts.items()
         ]
         running = [name for name in self.provider.specs() if self.provider.leader(name)]
@@ -105,9 +106,8 @@ class ClusterLab:
                 shown.append(Bind(str(wheelhouse(fact["image"])), WHEELS))
                 shown.append(Bind(str(uv_program()), UV))
                 shown.append(socket_bind(self.cluster))
-            specs.append(
-                HostSpec(fact["name"], node_id, fact["address"], fact["image"], tuple(shown))
-            )
+            place = (fact["name"], node_id, fact["address"], fact["image"])
+            specs.append(HostSpec(*place, tuple(shown), links_of(fact)))
         return specs
 
     def up(self) -> list[str]:
@@ -129,6 +129,10 @@ class ClusterLab:
                 copy_key_ring(self.staged.gpg_home, root / "etc/salt/gpgkeys")
 
         new = self.provider.up(self.specs(), prepare)
+        if self.master not in new:
+            # hosts that join later: their keys too are laid down on both sides
+            ids = [node_id for node_id, fact in self.facts.items() if fact["name"] in new]
+            keys.accept(self._root(), {node_id: minions[node_id][1] for node_id in ids})
         run_beside(self.cluster)
         return new
 

@@ -76,5 +76,17 @@ def seed_master(root: Path, master: tuple[bytes, bytes], minions: dict[str, byte
     pki.chmod(0o700)
     write_private(pki / "master.pem", master[0], 0o400)
     (pki / "master.pub").write_bytes(master[1])
+    accept(root, minions)
+
+
+def accept(root: Path, minions: dict[str, bytes]) -> None:
+    """Lay public keys of minions down as accepted; what the master had of them gives way.
+
+    :param root: root file system of the master's host
+    :param minions: minion id -> public key
+    """
+    pki = root / "etc/salt/pki/master"
     for name, public in minions.items():
+        for place in ("minions_pre", "minions_denied", "minions_rejected"):
+            (pki / place / name).unlink(missing_ok=True)
         (pki / "minions" / name).write_bytes(public)

@@ -14,6 +14,7 @@ INTERFACE_MAX = 15
 PREFIX = "sltn"
 BRIDGE = "br-lab"
 _LAB_NAME = re.compile(r"^[a-z][a-z0-9-]{0,40}$")
+_NETWORK_NAME = re.compile(r"^[a-z][a-z0-9-]{0,10}$")
 _HOST_NAME = re.compile(r"^[a-z][a-z0-9-]{0,31}$")
 
 
@@ -50,12 +51,28 @@ def host_namespace(lab: str, host: str) -> str:
     return f"{lab_tag(lab)}-{host}"
 
 
-def port_name(host: str) -> str:
-    """Return the name of a host's port on the bridge, at most 15 characters."""
-    name = f"p-{host}"
+def port_name(host: str, device: str = "") -> str:
+    """Return the name of a host's port on a bridge, at most 15 characters.
+
+    :param device: the network card; empty: the one with the host's address
+    """
+    name = f"p-{host}-{device}" if device else f"p-{host}"
     if len(name) <= INTERFACE_MAX:
         return name
-    return f"p-{hashlib.sha256(host.encode()).hexdigest()[: INTERFACE_MAX - 2]}"
+    return f"p-{hashlib.sha256(name[2:].encode()).hexdigest()[: INTERFACE_MAX - 2]}"
+
+
+def bridge_name(network: str) -> str:
+    """Return the name of the bridge of a further network.
+
+    :raises PreflightError: the network's name has other characters, or more than eleven
+    """
+    if not _NETWORK_NAME.match(network) or f"br-{network}" == BRIDGE:
+        raise PreflightError(
+            f"{network!r} is no name of a network of the lab",
+            cure="Use up to 11 lower-case letters, digits and dashes, a letter first; not lab",
+        )
+    return f"br-{network}"
 
 
 def interface(address: str) -> ipaddress.IPv4Interface:

@@ -27,13 +27,13 @@ from typing import Any
 import psutil
 
 from saltern.errors import LabError, PreflightError
-from saltern.lab import background, disk, names, sysctl
+from saltern.lab import background, disk, names, sysctl, wiring
 from saltern.lab.cgroups import Cgroups
 from saltern.lab.fresh import enable_minion, use_offline_repo
 from saltern.lab.image import Image, Report, ensure_image, silent
 from saltern.lab.paths import lab_dir, make_lab_dir
 from saltern.lab.preflight import machine_problems
-from saltern.lab.provider import Bind, Completed, HostSpec, HostStatus, Prepare
+from saltern.lab.provider import Bind, Completed, HostSpec, HostStatus, Link, Prepare
 from saltern.lab.shell import run, tail
 
 #: Seconds until a host must have booted, and until it must have stopped in order.
@@ -150,8 +150,9 @@ class NspawnProvider:
     @staticmethod
     def _spec(entry: Mapping[str, Any]) -> HostSpec:
         binds = tuple(Bind(**bind) for bind in entry["binds"])
+        links = tuple(Link(**link) for link in entry.get("links", ()))
         keys = ("name", "fqdn", "address", "image")
-        return HostSpec(**{key: entry[key] for key in keys}, binds=binds)
+        return HostSpec(**{key: entry[key] for key in keys}, binds=binds, links=links)
 
     def _entry(self, name: str) -> dict[str, Any]:
         hosts = self.record()["hosts"]
@@ -171,9 +172,7 @@ class NspawnProvider:
         return self._place(name) / "root"
 
     def _namespaces(self) -> set[str]:
-        listed = run(["ip", "-json", "netns", "list"], what="listing network namespaces")
-        found = {entry["name"] for entry in json.loads(listed or "[]")}
-        return {name for name in found if name.startswith(f"{self.tag}-")}
+        return {name for name in wiring.namespaces() if name.startswith(f"{self.tag}-")}
 
     def _supervisor(self, name: str) -> psutil.Process | None:
         """Return the nspawn process of a host, or None when it does not run."""
@@ -206,6 +205,7 @@ class NspawnProvider:
         """
         problems = machine_problems(len(specs))
         problems += names.address_problems({spec.name: spec.address for spec in specs})
+        problems += wiring.link_problems(specs)
         ports: dict[str, str] = {}
         for spec in specs:
             other = ports.setdefault(names.port_name(spec.name), spec.name)
@@ -241,7 +241,7 @@ class NspawnProvider:
                         told = f"{spec.name} has image {entry['image']}, the model {spec.image}"
                         self.report(f"{told}: salt-run rollout.plan reimage")
                     elif not self.leader(spec.name):
-                        entry["binds"] = binds
+                        entry |= {"binds": binds, "links": [asdict(link) for link in spec.links]}
                     elif entry["binds"] != binds:
                         self.report(f"{spec.name} sees new packages only after a restart")
                     continue
@@ -249,7 +249,7 @@ class NspawnProvider:
                 record["hosts"][spec.name] = asdict(spec) | {"root_image": str(image.root)}
                 new.append(spec.name)
             self._save(record)
-            self._switch()
+            wiring.switch(self.lab, self.specs().values())
             everyone = self.specs()
             asked = [everyone[spec.name] for spec in specs]
             self._each(
@@ -265,7 +265,7 @@ class NspawnProvider:
         exchange = disk.load(place)
         if exchange is not None:
             spec = self._exchange(spec.name, exchange)
-        self._network(spec)
+        wiring.connect(self.lab, spec)
         self._mount(spec.name)
         prepared = place / "prepared"
         if not prepared.exists():
@@ -334,7 +334,7 @@ class NspawnProvider:
                 self._halt(name, hard=False)
                 disk.begin(place, work)
             sysctl.raise_limits()
-            self._switch()
+            wiring.switch(self.lab, self.specs().values())
             self.report(f"starting {name} from {image.suite}")
             self._bring_up(spec, self.specs(), None)
             return True
@@ -355,7 +355,7 @@ class NspawnProvider:
             if self.leader(name):
                 return
             sysctl.raise_limits()
-            self._switch()
+            wiring.switch(self.lab, self.specs().values())
             self._bring_up(spec, self.specs(), None)
 
     def start_all(self) -> None:
@@ -365,7 +365,7 @@ class NspawnProvider:
         """
         with self._lock():
             sysctl.raise_limits()
-            self._switch()
+            wiring.switch(self.lab, self.specs().values())
             everyone = self.specs()
             self._each(
                 [spec for spec in everyone.values() if not self.leader(spec.name)],
@@ -382,6 +382,26 @@ class NspawnProvider:
         with self._lock():
             self._entry(name)
             self._halt(name, hard)
+
+    def remove(self, name: str) -> None:
+        """Take one host out of the lab for good, with its disk and its keys.
+
+        :param name: host name
+        :raises LabError: unknown host, or something of it cannot be removed
+        """
+        with self._lock():
+            spec = self._spec(self._entry(name))
+            self._halt(name, hard=False)
+            namespace = names.host_namespace(self.lab, name)
+            if namespace in self._namespaces():
+                run(["ip", "netns", "del", namespace], what=f"removing namespace {namespace}")
+            for key in (self.directory / "pki").glob(f"{spec.fqdn}.p*"):
+                key.unlink()
+            shutil.rmtree(self._place(name), ignore_errors=True)
+            # last: after a crash before this it is removed by the next call
+            record = self.record()
+            del record["hosts"][name]
+            self._save(record)
 
     def stop_all(self, hard: bool = False) -> None:
         """Stop every host of the lab at the same time.
@@ -525,33 +545,6 @@ class NspawnProvider:
             futures = [pool.submit(work, spec) for spec in specs]
         for future in futures:
             future.result()
-
-    def _switch(self) -> None:
-        namespace = names.switch_namespace(self.lab)
-        if namespace in self._namespaces():
-            return
-        run(["ip", "netns", "add", namespace], what="creating the lab's switch namespace")
-        ip = ["ip", "-n", namespace]
-        add = ["link", "add", names.BRIDGE, "type", "bridge", "forward_delay", "0"]
-        run([*ip, *add], what="creating the lab's bridge")
-        run([*ip, "link", "set", names.BRIDGE, "up"], what="starting the lab's bridge")
-
-    def _network(self, spec: HostSpec) -> None:
-        switch = names.switch_namespace(self.lab)
-        namespace = names.host_namespace(self.lab, spec.name)
-        if namespace in self._namespaces():
-            return
-        port = names.port_name(spec.name)
-        what = f"connecting {spec.name} to the bridge"
-        run(["ip", "netns", "add", namespace], what=what)
-        pair = ["link", "add", port, "netns", switch, "type", "veth"]
-        run(["ip", *pair, "peer", "name", "eth0", "netns", namespace], what=what)
-        run(["ip", "-n", switch, "link", "set", port, "master", names.BRIDGE, "up"], what=what)
-        address = names.interface(spec.address)
-        inside = ["ip", "-n", namespace]
-        run([*inside, "link", "set", "lo", "up"], what=what)
-        run([*inside, "addr", "add", str(address), "dev", "eth0"], what=what)
-        run([*inside, "link", "set", "eth0", "up"], what=what)
 
     def _mount(self, name: str) -> None:
         place = self._place(name)

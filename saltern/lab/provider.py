@@ -19,6 +19,20 @@ class Bind:
 
 
 @dataclass(frozen=True)
+class Link:
+    """One more network card of a host.
+
+    :param device: its name inside, such as ``eth1``
+    :param network: hosts with a link of this name reach each other there, and nothing else
+    :param address: IPv4 address with its prefix; empty: whoever uses the card gives it one
+    """
+
+    device: str
+    network: str
+    address: str = ""
+
+
+@dataclass(frozen=True)
 class HostSpec:
     """One host as the cluster model describes it.
 
@@ -27,6 +41,7 @@ class HostSpec:
     :param address: IPv4 address, with ``/prefix`` or a /24
     :param image: name of the base image
     :param binds: directories of the machine to show inside
+    :param links: network cards beside ``eth0``, which has the address
     """
 
     name: str
@@ -34,6 +49,7 @@ class HostSpec:
     address: str
     image: str = "bookworm"
     binds: tuple[Bind, ...] = ()
+    links: tuple[Link, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from saltern.lab.shell import clean_environment, run
 
 #: What the distribution is made of.
 PARTS = (
-    *("saltern", "_modules", "_states", "_runners", "_engines", "_pillar", "_tops", "_grains"),
+    *("saltern", "_modules", "_states", "_runners", "_engines", "_executors"),
+    *("_pillar", "_tops", "_grains"),
     *("formulas", "orchestrate", "classes", "releases", "etc"),
     *("setup.cfg", "pyproject.toml", "README.md", "LICENSE"),
 )

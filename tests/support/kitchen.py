@@ -84,7 +84,7 @@ def lay_out(suite: Suite, target: Path, generated: Mapping[str, str] | None = No
     for directory in (salt, pillar, etc):
         directory.mkdir(parents=True)
     # synced as on a node, never by module_dirs: what runs there must stand alone
-    for name in ("_modules", "_states", "_grains"):
+    for name in ("_modules", "_states", "_grains", "_executors"):
         (salt / name).symlink_to(f"{TREE_IN_HOST}/{name}")
     (salt / "top.sls").write_text(yaml.safe_dump(provisioner["state_top"]))
     for name, content in provisioner["pillars"].items():

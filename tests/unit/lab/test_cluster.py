@@ -73,6 +73,40 @@ def test_keys_are_laid_down_on_both_sides(tmp_path: Path) -> None:
     assert stat.S_IMODE(master.stat().st_mode) == 0o700
 
 
+class Booted:
+    """A provider whose hosts are there but for those that are new."""
+
+    def __init__(self, top: Path, *new: str) -> None:
+        self.directory, self.new = top / "lab", list(new)
+
+    def root(self, name: str) -> Path:
+        return self.directory / name
+
+    def up(self, specs: object, prepare: object) -> list[str]:
+        return self.new
+
+
+def test_the_master_knows_a_host_that_joins_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = [node("cfg01.x", "salt.master"), node("osd01.x"), node("osd04.x")]
+    staged = staging.Staged(tmp_path, "", tmp_path, {one.id: one for one in nodes})
+    lab = cluster.ClusterLab("demo", staged)
+    monkeypatch.setattr(cluster, "run_beside", lambda name: None)
+    monkeypatch.setattr(lab, "specs", list)
+    monkeypatch.setattr(lab, "provider", Booted(tmp_path, "osd04"))
+    lab.facts = {one.id: {"name": one.id.split(".")[0]} for one in nodes}
+    lab.master = "cfg01"
+    pki = lab.provider.root("cfg01") / "etc/salt/pki/master"
+    for place in ("minions", "minions_pre"):
+        (pki / place).mkdir(parents=True)
+    (pki / "minions_pre/osd04.x").write_bytes(b"asked already")
+    assert lab.up() == ["osd04"]
+    public = (lab.provider.directory / "pki/osd04.x.pub").read_bytes()
+    assert {path.name: path.read_bytes() for path in pki.glob("*/*")} == {"osd04.x": public}
+    assert (pki / "minions/osd04.x").exists()
+
+
 @pytest.mark.parametrize("masters", [["cfg01.x"], ["cfg01.x", "cfg02.x"]])
 def test_the_minion_file_is_what_the_formula_writes(masters: list[str]) -> None:
     """A difference would restart every minion in the middle of its first deployment."""
