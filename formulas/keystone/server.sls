@@ -1,7 +1,8 @@
 # Keystone: uWSGI on a unix socket; nginx on the same host speaks TLS for it.
 {%- include "saltern/guard.jinja" %}
-{%- from "keystone/config.jinja" import server, config, cached, cache_nodes with context %}
+{%- from "keystone/config.jinja" import server, config, cached with context %}
 {%- import "oslo/api.jinja" as api with context %}
+{%- import "oslo/cache.jinja" as cache with context %}
 {%- if server.enabled %}
 {{ api.code("keystone", server) }}
 {%- for repository in ("fernet", "credential") %}
@@ -32,53 +33,7 @@ keystone-server-config:
     - show_changes: False
     - require:
       - file: keystone-server-directories
-{%- if cached %}
-
-# Keystone's memcached client knows no TLS: a tunnel per server, on sockets of its own, verifies
-# the servers for it. A server that hangs costs the client its time-out, once.
-keystone-server-cache-package:
-  pkg.installed:
-    - name: stunnel4
-
-keystone-server-cache-config:
-  file.managed:
-    - name: /etc/keystone/cache.conf
-    - source: salt://keystone/files/cache.conf.jinja
-    - template: jinja
-    - context:
-        cache: {{ server.cache | json }}
-        nodes: {{ cache_nodes | json }}
-    - user: root
-    - group: keystone
-    - mode: "0640"
-    - require:
-      - file: keystone-server-directories
-
-keystone-server-cache-unit:
-  file.managed:
-    - name: /etc/systemd/system/keystone-cache.service
-    - source: salt://keystone/files/keystone-cache.service
-    - user: root
-    - group: root
-    - mode: "0644"
-
-keystone-server-cache-service:
-  service.running:
-    - name: keystone-cache
-    - enable: True
-    - watch:
-      - pkg: keystone-server-cache-package
-      - file: keystone-server-cache-config
-      - file: keystone-server-cache-unit
-    - require_in:
-      - service: keystone-server-service
-{%- else %}
-
-keystone-server-cache-service:
-  service.dead:
-    - name: keystone-cache
-    - enable: False
-{%- endif %}
+{{ cache.tunnel("keystone", "server", server.cache) }}
 {%- if server.source.engine != "container" %}
 {{ api.schema("keystone", server, "/etc/keystone/keystone.conf") }}
 
@@ -104,9 +59,5 @@ keystone-server-bootstrap:
             description="OpenStack Identity API (keystone)") }}
 {%- else %}
 {{ api.stopped("keystone") }}
-
-keystone-server-cache-service:
-  service.dead:
-    - name: keystone-cache
-    - enable: False
+{{ cache.idle("keystone", "server") }}
 {%- endif %}

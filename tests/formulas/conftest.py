@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import model
+from tests.support import formula_roles, model
 from tests.support.render import Renderer
 
 Pillars = dict[str, dict[str, Any]]
@@ -18,15 +18,22 @@ Pillars = dict[str, dict[str, Any]]
 def model_trees(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Cluster -> a copy of the model with everything that a deploy generates."""
     top = tmp_path_factory.mktemp("model")
-    return {cluster: model.prepare(top / cluster, cluster) for cluster in model.CLUSTERS}
+    clusters = (*model.CLUSTERS, model.MODELLED)
+    return {cluster: model.prepare(top / cluster, cluster) for cluster in clusters}
 
 
 @pytest.fixture(scope="session")
 def pillars(model_trees: dict[str, Path]) -> Pillars:
-    """Node id -> pillar of the compiled example clusters."""
+    """Node id -> pillar of the compiled example clusters.
+
+    Of the large one that no lab deploys there are the nodes with roles that the others lack.
+    """
     found: Pillars = {}
-    for cluster, tree in model_trees.items():
-        found.update(model.served(tree, cluster))
+    for cluster in model.CLUSTERS:
+        found.update(model.served(model_trees[cluster], cluster))
+    have = {role for pillar in found.values() for role in pillar["__reclass__"]["applications"]}
+    missing = {f"{service}.{role}" for service, role in formula_roles()} - have
+    found.update(model.carriers(model_trees[model.MODELLED], model.MODELLED, frozenset(missing)))
     return found
 
 

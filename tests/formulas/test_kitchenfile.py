@@ -20,7 +20,14 @@ CODE_NAMES = {
 }
 #: roles that make sense in a cluster only; the lab's tests are their suite
 IN_A_CLUSTER = {
-    "ceph.probe", "keystone.keys", "openstack.resources", "salt.api", "salt.master",
+    "ceph.probe", "keystone.keys", "openstack.client", "openstack.identity",
+    "openstack.resources", "salt.api", "salt.master",
+    # they need a database, a broker and Keystone
+    "cinder.api", "cinder.backup", "cinder.common", "cinder.scheduler", "cinder.volume",
+    "heat.server",
+    # Nova's processes end where Keystone has no account of theirs
+    "nova.api", "nova.common", "nova.conductor", "nova.database", "nova.metadata",
+    "nova.novncproxy", "nova.scheduler",
 }  # fmt: skip
 SOURCE = {"url": "file:///srv/x.tar.zst", "sha256": "0" * 64}
 
@@ -50,7 +57,7 @@ def test_a_suite_renders(suite: kitchen.Suite, salt_cache: Path) -> None:
     code_name = CODE_NAMES[suite.platform]
     grains = {"ip4_interfaces": {"eth0": ["192.0.2.5"]}, "oscodename": code_name}
     pillar = kitchen.pillar(suite, grains)
-    for service in ("keystone", "glance", "placement"):
+    for service in ("keystone", "glance", "neutron", "placement"):
         if service in pillar:
             pillar[service]["server"]["source"] = SOURCE
     renderer = Renderer(pillar, code_name, salt_cache)

@@ -332,7 +332,7 @@ def test_a_native_module_that_is_not_installed_is_named(
     assert minion.run("artifact.native", test=True, **wanted)["result"] is None
     done = minion.run("artifact.native", **wanted)
     assert (done["result"], done["changes"]) == (False, {})
-    assert "no extension module libvirtmod" in done["comment"]
+    assert "no module libvirtmod" in done["comment"]
     assert not name.exists()
 
 
