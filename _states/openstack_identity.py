@@ -260,7 +260,7 @@ def user_present(
     password
         The password itself.
     password_pillar
-        Instead: the pillar key that holds it, as ``openstack:resources:user:alice:password``.
+        Instead: the pillar key that holds it, as ``openstack:identity:user:alice:password``.
     email, description, is_enabled
         Fields; not managed when not given.
     default_project

@@ -1,5 +1,5 @@
 # Only the credentials: the objects in the APIs are the users' data.
 {%- include "saltern/guard.jinja" %}
-openstack-resources-clouds-absent:
+openstack-client-clouds-absent:
   file.absent:
     - name: /etc/openstack/clouds.yaml

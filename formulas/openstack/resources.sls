@@ -1,79 +1,79 @@
-# Objects inside the cloud's APIs. A domain comes before its projects, a project before its users
-# and their roles, a service before its endpoints, the catalogue before the images.
+# Objects inside the cloud's other APIs. A network comes before its subnets, a subnet before the routers
+# that are in it; what goes, goes in the opposite order, after routers have left it.
 {%- from "openstack/map.jinja" import openstack with context %}
+{%- set client = openstack.client %}
 {%- set resources = openstack.resources %}
 {%- if resources.enabled %}
-{%- set simple = {
-      "domain": ["description", "is_enabled"],
-      "role": ["description"],
-      "project": ["domain", "description", "is_enabled"],
-      "user": ["domain", "email", "description", "default_project", "is_enabled"],
-      "service": ["type", "description", "is_enabled"],
-    } %}
-{%- set where = {"project": ["domain"], "user": ["domain"]} %}
 
 include:
-  - openstack.clouds
+  - openstack.client
 
 openstack-resources-reachable:
   openstack_api.reachable:
-    - attempts: {{ resources.verify.attempts }}
-    - interval: {{ resources.verify.interval }}
-    - cloud: {{ resources.cloud | json }}
+    - attempts: {{ client.verify.attempts }}
+    - interval: {{ client.verify.interval }}
+    - cloud: {{ client.cloud | json }}
     - require:
-      - file: openstack-resources-clouds
+      - file: openstack-client-clouds
 
-{%- for kind in ["domain", "role", "project", "user", "service"] %}
-{%- for label, given in resources[kind] | dictsort %}
-{%- set keep = given.get("ensure", "present") == "present" %}
+{%- set owner = ["project", "project_domain"] %}
+{#- kind, state, what finds an object beside its name #}
+{%- set kinds = [
+      ["volume_type", "openstack_volume.type_present", []],
+      ["flavor", "openstack_compute.flavor_present", []],
+      ["keypair", "openstack_compute.keypair_present", ["user", "domain"]],
+      ["network", "openstack_network.network_present", owner],
+      ["security_group", "openstack_network.security_group_present", owner],
+      ["subnet", "openstack_network.subnet_present", ["network"] + owner],
+      ["router", "openstack_network.router_present", owner],
+    ] %}
+
+{%- for kind, state, _ in kinds %}
+{%- for label, given in resources[kind] | dictsort if given.get("ensure", "present") == "present" %}
 
 openstack-resources-{{ kind }}-{{ label }}:
-  {{ "openstack_identity." ~ kind ~ "_present" if keep else "openstack_identity.absent" }}:
+  {{ state }}:
     - name: {{ given.get("name", label) | json }}
-    {%- for field in (simple[kind] if keep else where.get(kind, [])) if field in given %}
-    - {{ field }}: {{ given[field] | json }}
+    {%- for field, value in given | dictsort if field not in ["ensure", "name"] %}
+    - {{ field }}: {{ value | json }}
     {%- endfor %}
-    {%- if not keep %}
+    - cloud: {{ client.cloud | json }}
+    - require:
+      - openstack_api: openstack-resources-reachable
+{%- endfor %}
+{%- endfor %}
+
+{%- for kind, _, where in kinds | reverse %}
+{%- for label, given in resources[kind] | dictsort if given.get("ensure", "present") == "absent" %}
+
+openstack-resources-{{ kind }}-{{ label }}:
+  openstack_resource.absent:
+    - name: {{ given.get("name", label) | json }}
     - kind: {{ kind }}
-    {%- elif "password" in given %}
-    - password_pillar: {{ ("openstack:resources:user:" ~ label ~ ":password") | json }}
-    {%- endif %}
-    - cloud: {{ resources.cloud | json }}
-    - require:
-      - openstack_api: openstack-resources-reachable
-{%- endfor %}
-{%- endfor %}
-
-{%- for label, given in resources.role_assignment | dictsort %}
-
-openstack-resources-role_assignment-{{ label }}:
-  openstack_identity.role_assigned:
-    - name: {{ label | json }}
-    {%- for field in ["role", "user", "group", "project", "domain", "system", "user_domain", "project_domain"] if field in given %}
-    - {{ field }}: {{ given[field] | json }}
+    {%- set found = {} %}
+    {%- for field in where if field in given %}
+    {%- do found.update({field: given[field]}) %}
     {%- endfor %}
-    - assigned: {{ (given.get("ensure", "present") == "present") | json }}
-    - cloud: {{ resources.cloud | json }}
+    - where: {{ found | json }}
+    - cloud: {{ client.cloud | json }}
     - require:
       - openstack_api: openstack-resources-reachable
 {%- endfor %}
+{%- endfor %}
 
-{%- for label, given in resources.endpoint | dictsort %}
-{%- set keep = given.get("ensure", "present") == "present" %}
-{%- for interface, url in given.url | dictsort %}
+{%- for label, given in resources.quota | dictsort %}
+{%- for api in ["compute", "network", "volume"] if api in given %}
 
-openstack-resources-endpoint-{{ label }}-{{ interface }}:
-  {{ "openstack_identity.endpoint_present" if keep else "openstack_identity.absent" }}:
-    - name: {{ (label ~ " " ~ interface) | json }}
-    - service: {{ given.service | json }}
-    - interface: {{ interface }}
-    - region: {{ given.get("region", resources.region) | json }}
-    {%- if keep %}
-    - url: {{ url | json }}
-    {%- else %}
-    - kind: endpoint
+openstack-resources-quota-{{ label }}-{{ api }}:
+  openstack_{{ api }}.quota:
+    - name: {{ given.get("project", label) | json }}
+    {%- if given.get("ensure", "present") == "present" %}
+    - limits: {{ given[api] | json }}
     {%- endif %}
-    - cloud: {{ resources.cloud | json }}
+    {%- if "domain" in given %}
+    - domain: {{ given.domain | json }}
+    {%- endif %}
+    - cloud: {{ client.cloud | json }}
     - require:
       - openstack_api: openstack-resources-reachable
 {%- endfor %}
@@ -90,7 +90,7 @@ openstack-resources-image-{{ label }}:
     - {{ field }}: {{ value | json }}
     {%- endfor %}
     {%- endif %}
-    - cloud: {{ resources.cloud | json }}
+    - cloud: {{ client.cloud | json }}
     - require:
       - openstack_api: openstack-resources-reachable
 {%- endfor %}

@@ -15,12 +15,12 @@ from saltern.sanity.target import ROLE, Target, target
 def sanity_target(opts: Mapping[str, Any], site: Site) -> Target:
     """Read the administrator and the members of a cluster from its model.
 
-    It is the pillar of the node that makes the cloud's resources, as the ext_pillar would serve it.
-    Nothing is read from a minion, and the credentials stay in this process.
+    It is the pillar of the node that has the administrator's credentials, as the ext_pillar would
+    serve it. Nothing is read from a minion, and the credentials stay in this process.
 
     :param opts: ``__opts__`` of a runner
     :param site: the cluster and its model
-    :raises PreflightError: no node carries ``openstack.resources``, or its pillar is incomplete
+    :raises PreflightError: no node carries ``openstack.client``, or its pillar is incomplete
     :raises ModelError: the model does not compile
     :raises SecretError: a secret cannot be decrypted
     """

@@ -39,6 +39,8 @@ ROLES = {
         "linux.system": 7,
         "memcached.server": 3,
         "nginx.server": 4,
+        "openstack.client": 1,
+        "openstack.identity": 1,
         "openstack.resources": 1,
         "pki.ca": 1,
         "pki.host": 7,
@@ -84,6 +86,8 @@ ROLES = {
         "linux.system": 13,
         "memcached.server": 3,
         "nginx.server": 4,
+        "openstack.client": 1,
+        "openstack.identity": 1,
         "openstack.resources": 1,
         "pki.ca": 1,
         "pki.host": 13,
@@ -129,6 +133,8 @@ ROLES = {
         "nova.metadata": 3,
         "nova.novncproxy": 3,
         "nova.scheduler": 3,
+        "openstack.client": 1,
+        "openstack.identity": 1,
         "openstack.resources": 1,
         "openvswitch.switch": 83,
         "ovn.central": 3,
@@ -172,7 +178,8 @@ EARLIER = {
         "cinder.volume": ["cinder.scheduler", "cinder.api", "ceph.client"],
         "ovn.host": ["ovn.central", "openvswitch.switch"],
         "neutron.server": ["ovn.central", "keystone.server"],
-        "nova.conductor": ["nova.database", "rabbitmq.server"],
+        "nova.conductor": ["nova.database", "rabbitmq.server", "openstack.identity"],
+        "openstack.identity": ["openstack.client", "keystone.server"],
         "nova.api": ["nova.conductor", "placement.server"],
         "nova.compute": ["nova.conductor", "neutron.server", "libvirt.server", "ovn.host"],
         "neutron.ovn_metadata": ["nova.metadata", "ovn.host"],
@@ -481,8 +488,8 @@ def test_images_and_objects_of_the_labs_cloud_are_in_ceph(compiled: Compiled) ->
 def test_the_object_gateway_has_no_more_rights_than_it_needs(compiled: Compiled) -> None:
     for cluster in ("demo", "iaas"):
         pillar = next(node.pillar for name, node in compiled[cluster].items() if "cfg01" in name)
-        resources = pillar["openstack"]["resources"]
-        roles = {one["role"] for one in resources["role_assignment"].values()
+        identity = pillar["openstack"]["identity"]
+        roles = {one["role"] for one in identity["role_assignment"].values()
                  if one["user"] == "ceph-rgw"}  # fmt: skip
         assert roles == {"service"}
-        assert {"s3", "swift"} < set(resources["endpoint"])
+        assert {"s3", "swift"} < set(identity["endpoint"])

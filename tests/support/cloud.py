@@ -1,4 +1,5 @@
-"""A real Keystone, Glance and Placement on loopback, for tests that need no host.
+"""A real Keystone, Glance and Placement on loopback, for tests that need no host; and the APIs of
+Nova, Neutron and Cinder, without a queue and anything behind them, for those that ask for them.
 
 Environments come from the committed hash locks; they and the synced databases are kept in the
 cache, so a warm start is three uwsgi processes. No TLS here: that is the lab's part.
@@ -95,21 +96,85 @@ connection = sqlite:///{home}/placement.db
 auth_strategy = keystone
 """
     + _AUTHTOKEN,
+    "nova": """
+[DEFAULT]
+log_file = {home}/nova.log
+state_path = {home}
+transport_url = fake:///
+[api_database]
+connection = sqlite:///{home}/nova_api.db
+[database]
+connection = sqlite:///{home}/nova.db
+[api]
+auth_strategy = keystone
+[oslo_concurrency]
+lock_path = {home}
+"""
+    + _AUTHTOKEN,
+    "neutron": """
+[DEFAULT]
+log_file = {home}/neutron.log
+state_path = {home}
+transport_url = fake:///
+core_plugin = ml2
+service_plugins = router
+api_paste_config = {venv}/etc/neutron/api-paste.ini
+notify_nova_on_port_status_changes = false
+notify_nova_on_port_data_changes = false
+[database]
+connection = sqlite:///{home}/neutron.db
+[ml2]
+type_drivers = flat,local
+tenant_network_types = local
+mechanism_drivers =
+extension_drivers = port_security
+[ml2_type_flat]
+flat_networks = provider
+[oslo_concurrency]
+lock_path = {home}
+"""
+    + _AUTHTOKEN,
+    "cinder": """
+[DEFAULT]
+log_file = {home}/cinder.log
+state_path = {home}
+transport_url = fake:///
+api_paste_config = {venv}/etc/cinder/api-paste.ini
+[database]
+connection = sqlite:///{home}/cinder.db
+[oslo_concurrency]
+lock_path = {home}
+"""
+    + _AUTHTOKEN,
 }
 
 #: service -> what fills its database
-_FILL = {
+_FILL: dict[str, list[list[str]]] = {
     "keystone": [["db_sync"], ["bootstrap", "--bootstrap-password", ADMIN_PASSWORD]],
     "glance": [["db_sync"]],
     "placement": [["db", "sync"]],
+    "nova": [["api_db", "sync"], ["db", "sync", "--local_cell"]],
+    "neutron": [],
+    "cinder": [["db", "sync"]],
 }
+#: Neutron's migrations do not run on SQLite; this is what its own tests do instead.
+_NEUTRON_TABLES = """
+import sys, sqlalchemy
+from neutron.db.migration.models import head
+head.get_metadata().create_all(sqlalchemy.create_engine(sys.argv[1]))
+"""
+#: Services that every cloud has; the others are asked for with :meth:`Cloud.add`.
+CORE = ("keystone", "glance", "placement")
 
 #: service -> configuration file, module of the WSGI application, the variable that finds the
-#: configuration, whether it names the file (or its directory)
+#: configuration (none: it is an argument), whether it names the file (or its directory)
 _SERVERS: dict[str, tuple[str, str, str, bool]] = {
     "keystone": ("keystone.conf", "keystone.wsgi.api", "OS_KEYSTONE_CONFIG_FILES", True),
     "glance": ("glance-api.conf", "glance.wsgi.api", "OS_GLANCE_CONFIG_DIR", False),
     "placement": ("placement.conf", "placement.wsgi.api", "OS_PLACEMENT_CONFIG_DIR", False),
+    "nova": ("nova.conf", "nova.wsgi.osapi_compute", "OS_NOVA_CONFIG_DIR", False),
+    "neutron": ("neutron.conf", "neutron.wsgi.api", "OS_NEUTRON_CONFIG_FILES", True),
+    "cinder": ("cinder.conf", "cinder.wsgi.api", "", True),
 }
 
 
@@ -168,12 +233,15 @@ class Cloud:
         venv = _environment(service)
         config, module, variable, is_file = _SERVERS[service]
         home = self.home / service
-        found = {variable: str(home / config if is_file else home), **environ}
+        place = str(home / config if is_file else home)
+        found = {**({variable: place} if variable else {}), **environ}
         log = (home / "uwsgi.log").open("ab")
         argv = [str(venv / "bin/uwsgi"), "--http-socket", f"{address}:{self.ports[service]}"]
         argv += ["--module", f"{module}:application", "--home", str(venv), "--threads", "4"]
         argv += ["--add-header", "Connection: close", "--buffer-size", "65535", "--die-on-term"]
         argv += ["--need-app"]
+        if not variable:
+            argv += ["--pyargv", f"--config-file {place}"]
         process = self._running[service, address] = subprocess.Popen(
             argv,
             env=clean_environment(found),
@@ -189,6 +257,18 @@ class Cloud:
                 text = (home / "uwsgi.log").read_text(errors="replace")
                 raise RuntimeError(f"{service} did not start:\n{text[-3000:]}")
             time.sleep(0.2)
+
+    def add(self, service: str) -> None:
+        """Prepare and start a service that not every cloud has; its user is the test's to make.
+
+        :raises SalternError: there is no lock of it, or its environment cannot be made
+        """
+        if not lock(service).exists():
+            raise SalternError(f"there is no lock of {service} for {RELEASE}")
+        self.ports[service] = _free_port()
+        values = {"keystone": self.urls["keystone"], "password": SERVICE_PASSWORD}
+        _prepare(service, self.home / service, **values)
+        self.start(service)
 
     def stop(self, service: str, address: str = "127.0.0.1") -> None:
         """Kill a service, as a power cut would."""
@@ -224,19 +304,27 @@ def _prepare(service: str, home: Path, **values: str) -> None:
     config = home / _SERVERS[service][0]
     text = _CONFIG[service].format(home=home, venv=venv, service=service, **values)
     config.write_text(text)
+    if service == "nova":  # looks for it beside its configuration
+        shutil.copy(venv / "etc/nova/api-paste.ini", home)
     database = home / f"{service}.db"
     # as constant as the environment it came from
     kept = venv / "filled.db"
     if kept.exists():
-        shutil.copy(kept, database)
+        for path in venv.glob("filled*.db"):
+            shutil.copy(path, home / path.name.replace("filled", service))
     else:
         manage = [str(venv / f"bin/{service}-manage"), "--config-file", str(config)]
         for words in _FILL[service]:
             run([*manage, *words], what=f"filling the database of {service}")
+        if service == "neutron":
+            script = [str(venv / "bin/python"), "-c", _NEUTRON_TABLES, f"sqlite:///{database}"]
+            run(script, what="filling the database of neutron")
         with sqlite3.connect(database) as connection:
             # Keystone reads in one session while it commits in another: only this allows it
             connection.execute("PRAGMA journal_mode=WAL")
         connection.close()
+        for path in home.glob(f"{service}_*.db"):
+            shutil.copy(path, venv / path.name.replace(service, "filled", 1))
         shutil.copy(database, kept)
 
 
@@ -249,13 +337,13 @@ def cloud(home: Path) -> Iterator[Cloud]:
     :param home: an empty directory
     :raises SalternError: the environments cannot be made
     """
-    missing = [service for service in _SERVERS if not lock(service).exists()]
+    missing = [service for service in CORE if not lock(service).exists()]
     if missing:
         raise SalternError(f"there is no lock of {', '.join(missing)} for {RELEASE}")
-    running = Cloud(home, {service: _free_port() for service in _SERVERS})
+    running = Cloud(home, {service: _free_port() for service in CORE})
     values = {"keystone": running.urls["keystone"], "password": SERVICE_PASSWORD}
     try:
-        for service in _SERVERS:
+        for service in CORE:
             _prepare(service, home / service, **values)
         running.start("keystone")
         yield running

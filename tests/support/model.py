@@ -21,6 +21,8 @@ from tests.support import TREE
 CLUSTER = "demo-core"
 #: those that the lab can deploy
 CLUSTERS = (CLUSTER, "demo-ceph", "demo")
+#: one with roles that none of those has yet
+MODELLED = "iaas"
 
 #: what the master's key store holds once keys were made: role -> repositories
 KEY_REPOSITORIES = {"keystone.server": ("fernet", "credential")}
@@ -86,6 +88,18 @@ def served(target: Path, cluster: str = CLUSTER) -> dict[str, dict[str, Any]]:
     ids = compile_cluster(Inventory(target), cluster)
     return {
         node: serve.pillar(target, node, decrypt=clear, keystore=target / "keys") for node in ids
+    }
+
+
+def carriers(target: Path, cluster: str, roles: frozenset[str]) -> dict[str, dict[str, Any]]:
+    """Return node id -> pillar of the first node of a prepared tree that carries each role."""
+    first: dict[str, str] = {}
+    for node, compiled in compile_cluster(Inventory(target), cluster).items():
+        for role in roles & set(compiled.applications):
+            first.setdefault(role, node)
+    return {
+        node: serve.pillar(target, node, decrypt=clear, keystore=target / "keys")
+        for node in sorted(set(first.values()))
     }
 
 

@@ -37,13 +37,15 @@ def bare_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 
 
 def model(running: Cloud) -> dict[str, Any]:
-    """Pillar `openstack:resources` as the service classes of the three services make it."""
+    """Pillar `openstack` as the service classes of the three services make it."""
     urls = running.urls
     services = {"keystone": "identity", "glance": "image", "placement": "placement"}
     members = ("glance", "placement")
-    return {
+    client = {
         "auth": {"url": urls["keystone"], "password": ADMIN_PASSWORD},
         "verify": {"attempts": 5, "interval": 0.2},
+    }
+    identity = {
         "project": {"service": {"description": "Service users of the control plane"}},
         "role": {"admin": {}, "service": {}},
         "service": {name: {"type": kind} for name, kind in services.items()},
@@ -63,6 +65,7 @@ def model(running: Cloud) -> dict[str, Any]:
             for role in ("admin", "service")
         },
     }
+    return {"client": client, "identity": identity}
 
 
 @dataclass
@@ -121,7 +124,7 @@ def clouds_yaml(tmp_path: Path, make_minion: Callable[..., Minion]) -> Callable[
     def render(running: Cloud) -> Path:
         import salt.utils.templates
 
-        minion = make_minion({"openstack": {"resources": model(running)}})
+        minion = make_minion({"openstack": model(running)})
         source = TREE / "formulas/openstack/files/clouds.yaml.jinja"
         done = salt.utils.templates.JINJA(
             str(source),
@@ -151,12 +154,12 @@ def minion(
 ) -> Minion:
     """A minion with administrator credentials of the cloud on loopback."""
     return make_minion(
-        {"openstack": {"resources": model(bare_cloud)}},
+        {"openstack": model(bare_cloud)},
         **{"openstack.clouds_file": str(clouds_yaml(bare_cloud))},
     )
 
 
-def apply(minion: Minion, sls: str = "openstack.resources", test: bool = False) -> list[Any]:
+def apply(minion: Minion, sls: str = "openstack.identity", test: bool = False) -> list[Any]:
     """Run the API states of an SLS in their order; return ``[(id, return), …]``.
 
     The file states of the SLS would write below /etc and are the lab's to test.

@@ -1,4 +1,4 @@
-"""The role openstack.resources: what its SLS makes of a pillar, in a real cloud."""
+"""The roles of the formula openstack: what their SLS make of a pillar, in a real cloud."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from tests.support.cloud import ADMIN_PASSWORD, SERVICE_PASSWORD, Cloud
 
 
 @pytest.fixture(scope="module")
-def schema() -> dict[str, object]:
-    return dict(yaml.safe_load((TREE / "formulas/openstack/schemas/resources.yaml").read_text()))
+def schemas() -> dict[str, dict[str, object]]:
+    """Role -> schema of its pillar."""
+    files = (TREE / "formulas/openstack/schemas").glob("*.yaml")
+    return {file.stem: dict(yaml.safe_load(file.read_text())) for file in files}
 
 
 def test_a_second_run_changes_nothing(
-    minion: Minion, bare_cloud: Cloud, schema: dict[str, object]
+    minion: Minion, bare_cloud: Cloud, schemas: dict[str, dict[str, object]]
 ) -> None:
-    jsonschema.validate(model(bare_cloud), schema)
-    lows = minion.call("state.show_low_sls", "openstack.resources")
+    for role, data in model(bare_cloud).items():
+        jsonschema.validate(data, schemas[role])
+    lows = minion.call("state.show_low_sls", "openstack.identity")
     for secret in (ADMIN_PASSWORD, SERVICE_PASSWORD):
         assert secret not in str(lows)
 
@@ -41,26 +44,27 @@ def test_a_second_run_changes_nothing(
 
 
 def test_absent_is_in_the_pillar_too(make_minion, minion: Minion, bare_cloud: Cloud) -> None:
-    data = model(bare_cloud)
-    kinds = ("domain", "project", "role", "user", "service", "endpoint", "role_assignment", "image")
+    pillar = model(bare_cloud)
+    data = pillar["identity"]
+    kinds = ("domain", "project", "role", "user", "service", "endpoint", "role_assignment")
     for kind in kinds:
         data[kind] = {}
     data["project"] = {"t-gone": {}}
     data["user"] = {"t-gone": {"password": SERVICE_PASSWORD}}
     data["role_assignment"] = {"t": {"user": "t-gone", "project": "t-gone", "role": "admin"}}
     clouds = {"openstack.clouds_file": minion.opts["openstack.clouds_file"]}
-    there = make_minion({"openstack": {"resources": data}}, **clouds)
+    there = make_minion({"openstack": pillar}, **clouds)
     assert all(answer["result"] for _, answer in apply(there))
     for label in data["role_assignment"].values():
         label["ensure"] = "absent"
-    there = make_minion({"openstack": {"resources": data}}, **clouds)
+    there = make_minion({"openstack": pillar}, **clouds)
     assert [n for n, answer in apply(there) if answer["changes"]] == [
-        "openstack-resources-role_assignment-t"
+        "openstack-identity-role_assignment-t"
     ]
     data["role_assignment"] = {}
     for kind in ("project", "user"):
         data[kind]["t-gone"]["ensure"] = "absent"
-    there = make_minion({"openstack": {"resources": data}}, **clouds)
+    there = make_minion({"openstack": pillar}, **clouds)
     assert all(answer["result"] for _, answer in apply(there))
     assert there.call("openstack_identity.find", "user", {"name": "t-gone"}) is None
     assert there.call("openstack_identity.find", "project", {"name": "t-gone"}) is None
@@ -68,19 +72,20 @@ def test_absent_is_in_the_pillar_too(make_minion, minion: Minion, bare_cloud: Cl
 
 
 @pytest.mark.parametrize(
-    ("kind", "entry"),
+    ("role", "kind", "entry"),
     [
-        ("role_assignment", {"role": "admin", "user": "x"}),
-        ("role_assignment", {"role": "admin", "user": "x", "group": "y", "project": "z"}),
-        ("role_assignment", {"role": "admin", "user": "x", "project": "z", "domain": "d"}),
-        ("image", {"source": "/root/cirros.img"}),
-        ("image", {"source": "cirros.img", "checksum": "sha256=" + "0" * 64}),
-        ("endpoint", {"service": "x", "url": {}}),
-        ("user", {"pasword": "typo"}),
+        ("identity", "role_assignment", {"role": "admin", "user": "x"}),
+        ("identity", "role_assignment", {"role": "a", "user": "x", "group": "y", "project": "z"}),
+        ("identity", "role_assignment", {"role": "a", "user": "x", "project": "z", "domain": "d"}),
+        ("resources", "image", {"source": "/root/cirros.img"}),
+        ("resources", "image", {"source": "cirros.img", "checksum": "sha256=" + "0" * 64}),
+        ("identity", "endpoint", {"service": "x", "url": {}}),
+        ("identity", "user", {"pasword": "typo"}),
     ],
 )
-def test_the_schema_refuses(schema: dict[str, object], kind: str, entry: dict[str, object]) -> None:
-    auth = {"url": "https://api.example.test:5000/v3", "password": "x"}
-    jsonschema.validate({"auth": auth}, schema)
+def test_the_schema_refuses(
+    schemas: dict[str, dict[str, object]], role: str, kind: str, entry: dict[str, object]
+) -> None:
+    jsonschema.validate({kind: {}}, schemas[role])
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({"auth": auth, kind: {"label": entry}}, schema)
+        jsonschema.validate({kind: {"label": entry}}, schemas[role])

@@ -26,12 +26,12 @@ def site(tmp_path: Path, minion: Minion, served_cloud: Cloud) -> dict[str, Any]:
     (tree / "nodes/loopback").mkdir(parents=True)
     node = {
         "applications": [
-            "openstack.resources", "keystone.server", "glance.server", "placement.server",
+            "openstack.client", "keystone.server", "glance.server", "placement.server",
         ],
         "parameters": {
             "_param": {"cluster_name": "loopback", "cluster_domain": "test"},
             "host": {"name": "localhost", "fqdn": "localhost", "address": "127.0.0.1"},
-            "openstack": {"resources": model(served_cloud)},
+            "openstack": model(served_cloud),
         },
     }  # fmt: skip
     (tree / "nodes/loopback/localhost.yml").write_text(yaml.safe_dump(node))
@@ -93,7 +93,7 @@ def test_ciphertext_without_a_key_is_exit_code_2(sanity: Run, site: dict[str, An
     message = "-----BEGIN PGP MESSAGE-----\n\nabc\n-----END PGP MESSAGE-----"
     file = Path(site["saltern"]["model"]) / "nodes/loopback/localhost.yml"
     data = yaml.safe_load(file.read_text())
-    data["parameters"]["openstack"]["resources"]["auth"]["password"] = message
+    data["parameters"]["openstack"]["client"]["auth"]["password"] = message
     file.write_text(yaml.safe_dump(data))
     done = sanity()
     assert (done["result"], done["retcode"], done["code"]) == (False, 2, "secret")

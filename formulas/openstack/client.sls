@@ -1,8 +1,8 @@
 # the administrator's client configuration, for root alone
 {%- from "openstack/map.jinja" import openstack with context %}
-{%- set resources = openstack.resources %}
+{%- if openstack.client.enabled %}
 
-openstack-resources-clouds-directory:
+openstack-client-directory:
   file.directory:
     - name: /etc/openstack
     - user: root
@@ -10,7 +10,7 @@ openstack-resources-clouds-directory:
     - mode: "0755"
 
 # The template reads the pillar itself: nothing secret is in this SLS.
-openstack-resources-clouds:
+openstack-client-clouds:
   file.managed:
     - name: /etc/openstack/clouds.yaml
     - source: salt://openstack/files/clouds.yaml.jinja
@@ -20,4 +20,5 @@ openstack-resources-clouds:
     - mode: "0600"
     - show_changes: False
     - require:
-      - file: openstack-resources-clouds-directory
+      - file: openstack-client-directory
+{%- endif %}
