@@ -15,7 +15,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import tarfile
 import tempfile
 import time
@@ -28,6 +27,8 @@ MONITORS = "/var/lib/ceph/mon"
 #: Of the layout below; a bundle of another one is refused.
 FORMAT = 1
 MANIFEST = "manifest.json"
+# Seconds that a program has: a store may be large.
+LIMIT = 600
 # The store's own files are below this.
 _STORE = "store"
 
@@ -36,22 +37,8 @@ def __virtual__():
     return __virtualname__
 
 
-def _name():
-    return __pillar__.get("host", {}).get("name") or __grains__["id"].partition(".")[0]
-
-
 def _run(*command, what):
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-            timeout=600,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError) as err:
-        raise CommandExecutionError(f"{what}: {command[0]}: {err}.") from None
-    if done.returncode:
-        lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        raise CommandExecutionError(f"{what}: {(lines or ['failed'])[-1].strip()[:300]}")
-    return done.stdout
+    return __salt__["ceph_daemon.run"](*command, what=what, limit=LIMIT)
 
 
 def release():
@@ -73,13 +60,8 @@ def release():
 
 def _keyring(users):
     """Write what the cluster says of its users as a keyring."""
-    lines = []
-    for user in users:
-        lines += [f"[{user['entity']}]", f"\tkey = {user['key']}"]
-        for service, text in sorted((user.get("caps") or {}).items()):
-            quoted = text.replace("\\", "\\\\").replace('"', '\\"')
-            lines.append(f'\tcaps {service} = "{quoted}"')
-    return "\n".join(lines) + "\n"
+    write = __salt__["ceph_daemon.keyring"]
+    return "".join(write(user["entity"], user["key"], user.get("caps")) for user in users)
 
 
 def _digest(path):
@@ -111,7 +93,7 @@ def take(directory, keep=7, interrupt=False):
 
         salt mon01.example.test ceph_backup.take /var/backups/ceph
     """
-    name = _name()
+    name = __salt__["ceph_daemon.name"]()
     seen = __salt__["ceph_monitor.status"](name)
     if not seen:
         raise CommandExecutionError(

@@ -37,6 +37,26 @@ def __virtual__():
     return __virtualname__
 
 
+@contextlib.contextmanager
+def _login(name, timeout, step=None):
+    """One user's session, which ends with the block: seconds to log in, and for each step then."""
+    import rados
+
+    step = str(step or timeout)
+    conf = {
+        "keyring": f"/etc/ceph/ceph.{name}.keyring",
+        "client_mount_timeout": str(timeout),
+        "rados_mon_op_timeout": step,
+        "rados_osd_op_timeout": step,
+    }
+    handle = rados.Rados(name=name, conffile=CONF, conf=conf)
+    try:
+        handle.connect(timeout=timeout)
+        yield handle
+    finally:
+        handle.shutdown()
+
+
 def connect(name, timeout=TIMEOUT):
     """
     Log in to the cluster as one user and say which cluster answered.
@@ -58,22 +78,12 @@ def connect(name, timeout=TIMEOUT):
         import rados
     except ImportError:
         return {"ok": False, "fsid": "", "sentence": "python3-rados is missing: apply ceph.common."}
-    conf = {
-        "keyring": f"/etc/ceph/ceph.{name}.keyring",
-        "client_mount_timeout": str(timeout),
-        "rados_mon_op_timeout": str(timeout),
-    }
-    handle = None
     try:
-        handle = rados.Rados(name=name, conffile=CONF, conf=conf)
-        handle.connect(timeout=timeout)
-        fsid = handle.get_fsid()
+        with _login(name, timeout) as handle:
+            fsid = handle.get_fsid()
     except rados.Error as err:
         told = f"{name} cannot log in to Ceph: {type(err).__name__}."
         return {"ok": False, "fsid": "", "sentence": told}
-    finally:
-        if handle is not None:
-            handle.shutdown()
     return {"ok": True, "fsid": fsid, "sentence": f"{name} is logged in to {fsid}."}
 
 
@@ -118,25 +128,13 @@ def _use(name, pool, timeout):
 
     host = __pillar__.get("host", {}).get("name") or __grains__["id"]
     thing, content = f"saltern-sanity-{host}", os.urandom(4096)
-    conf = {
-        "keyring": f"/etc/ceph/ceph.{name}.keyring",
-        "client_mount_timeout": str(timeout),
-        "rados_mon_op_timeout": str(timeout),
-        "rados_osd_op_timeout": str(timeout),
-    }
-    handle = None
     try:
-        handle = rados.Rados(name=name, conffile=CONF, conf=conf)
-        handle.connect(timeout=timeout)
-        with handle.open_ioctx(pool) as place:
+        with _login(name, timeout) as handle, handle.open_ioctx(pool) as place:
             place.write_full(thing, content)
             found = place.read(thing, length=len(content))
             place.remove_object(thing)
     except rados.Error as err:
         return f"{name} cannot use pool {pool}: {type(err).__name__}."
-    finally:
-        if handle is not None:
-            handle.shutdown()
     return "" if found == content else f"{name} read something else from pool {pool} than it wrote."
 
 
@@ -290,25 +288,13 @@ def _data(pool, user):
         import rbd
     except ImportError as err:
         raise CommandExecutionError(f"python3-{err.name} is missing: apply ceph.common.") from None
-    conf = {
-        "keyring": f"/etc/ceph/ceph.{user}.keyring",
-        "client_mount_timeout": str(TIMEOUT),
-        "rados_mon_op_timeout": str(STEP),
-        "rados_osd_op_timeout": str(STEP),
-    }
-    handle = None
     try:
-        handle = rados.Rados(name=user, conffile=CONF, conf=conf)
-        handle.connect(timeout=TIMEOUT)
-        with handle.open_ioctx(pool) as place:
+        with _login(user, TIMEOUT, STEP) as handle, handle.open_ioctx(pool) as place:
             place.set_namespace(DATA)
             yield place, rbd
     except (rados.Error, rbd.Error) as err:
         told = f"{user} in pool {pool}: {type(err).__name__}: {err}".rstrip(".")
         raise CommandExecutionError(f"{told}.") from None
-    finally:
-        if handle is not None:
-            handle.shutdown()
 
 
 def _s3(method, path, body=b""):

@@ -10,6 +10,7 @@ twice: what is done already is left as it is. Called on a host of a monitor.
 import json
 import logging
 import time
+from functools import partial
 
 from salt.exceptions import CommandExecutionError
 
@@ -86,7 +87,8 @@ def _safe(ids):
     """Whether stores may go for ever, with what is still there of their data."""
     found = __salt__["ceph_gate.safe_to_destroy"](ids)
     if not found["ok"]:
-        found["sentence"] += f" {__salt__['ceph_gate.pgs']()['sentence']}"
+        now = __salt__["ceph_gate.pgs"]()
+        found.update(states=now["states"], sentence=f"{found['sentence']} {now['sentence']}")
     return found
 
 
@@ -189,7 +191,7 @@ def destroy(store, host="", accept=False, limit=_SETTLE):
     _down([store], {store: found})
     more = {}
     if not accept:
-        _wait(f"osd.{store} is given up", lambda: _safe([store]), float(limit))
+        _wait(f"osd.{store} is given up", lambda: _spared(store, found), float(limit))
     elif not _safe([store])["ok"]:
         _without(store)
         more = {"force": True}
@@ -198,6 +200,15 @@ def destroy(store, host="", accept=False, limit=_SETTLE):
     if not _store(store, host)["destroyed"]:
         raise CommandExecutionError(f"osd.{store} was given up, and reads back as there.")
     return f"osd.{store} is given up; its number waits for a new one."
+
+
+def _spared(store, known):
+    """As :func:`_safe`; while a store is in, the copies that it lacks come to no other place."""
+    found = _safe([store])
+    waits = any("undersized" in state for state in found.get("states", ()))
+    if waits and known["in"] and known["weight"]:
+        raise CommandExecutionError(f"{found['sentence']} Have it emptied (ceph_data.evacuate).")
+    return found
 
 
 def _down(ids, known):
@@ -260,15 +271,17 @@ def take_back(host):
     return f"{host} weighs what it did."
 
 
-def purge(host):
+def purge(host, limit=_SETTLE):
     """
     Forget a host and its object stores, which must be down and empty.
 
     host
         Its name in the CRUSH map
+    limit
+        Seconds until the others go on without each of them
 
     Returns a sentence. Raises CommandExecutionError when one of them is up, or holds what is not
-    elsewhere.
+    elsewhere in time.
 
     CLI Example:
 
@@ -279,11 +292,11 @@ def purge(host):
     stores = _stores(host)
     if stores:
         _down(stores, stores)
-        safe = _safe([*stores])
-        if not safe["ok"]:
-            raise CommandExecutionError(safe["sentence"])
+        # all of them before the first one goes
+        _wait(f"{host} is left", partial(_safe, [*stores]), float(limit))
     notes = _notes(_WEIGHT)
     for number in sorted(stores):
+        _wait(f"osd.{number} is left", partial(_safe, [number]), float(limit))
         _command("osd purge", target="mgr", id=int(number))
         if f"osd.{number}" in notes:
             _note(f"{_WEIGHT}osd.{number}")
@@ -335,7 +348,7 @@ def fill(host, pace=8, limit=_LIMIT, owner="saltern"):
     while waiting:
         some = dict(sorted(waiting.items())[: int(pace)])
         for group, before in some.items():
-            _mapped(group, before)
+            __salt__["ceph_upmap.put"](group, before)
         time.sleep(_STATISTICS)
         left = max(1.0, end - time.monotonic())
         _wait(f"{host} is being filled", __salt__["ceph_gate.pgs"], left)
@@ -352,43 +365,12 @@ def _hold_back(host, end):
     calm = 0
     while calm < 2:
         time.sleep(_STATISTICS)
-        mapped = {
-            item["pgid"]: [[pair["from"], pair["to"]] for pair in item["mappings"]]
-            for item in _command("osd dump").get("pg_upmap_items", [])
-        }
-        moving = 0
-        for item in __salt__["ceph_map.placements"]():
-            pairs = _back(item["up"], item["acting"])
-            if not pairs:
-                continue
-            moving += 1
-            before, group = mapped.get(item["pgid"], []), item["pgid"]
-            if group not in _notes(f"{_HELD}{host}/"):
-                _note(f"{_HELD}{host}/{group}", before)
-            _mapped(group, _joined(before, pairs))
+        moving = __salt__["ceph_upmap.moving"]()
+        known = _notes(f"{_HELD}{host}/")
+        for group, pairs in moving.items():
+            if group not in known:
+                _note(f"{_HELD}{host}/{group}", pairs["now"])
+            __salt__["ceph_upmap.put"](group, pairs["hold"])
         calm = 0 if moving else calm + 1
         if moving and time.monotonic() > end:
-            raise CommandExecutionError(f"{moving} placement groups could not be held back.")
-
-
-def _back(up, acting):
-    """Pairs that send a placement group from where it should be to where it is."""
-    gone = [number for number in up if number not in acting]
-    here = [number for number in acting if number not in up and 0 <= number < 2**31 - 1]
-    return [list(pair) for pair in zip(gone, here, strict=False)]
-
-
-def _joined(before, pairs):
-    """Pairs after pairs: what was sent to where it must not be is sent on."""
-    then = dict(map(tuple, pairs))
-    found = [[source, then.pop(target, target)] for source, target in before]
-    found += [list(pair) for pair in then.items()]
-    return [pair for pair in found if pair[0] != pair[1]]
-
-
-def _mapped(group, pairs):
-    if pairs:
-        flat = [number for pair in pairs for number in pair]
-        _command("osd pg-upmap-items", pgid=group, id=flat)
-    else:
-        _command("osd rm-pg-upmap-items", pgid=group)
+            raise CommandExecutionError(f"{len(moving)} placement groups could not be held back.")

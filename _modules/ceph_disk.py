@@ -10,7 +10,6 @@ import hashlib
 import os
 import shutil
 import stat
-import subprocess
 import time
 
 from salt.exceptions import CommandExecutionError
@@ -26,16 +25,6 @@ _HEAD = 10 * 2**20
 
 def __virtual__():
     return __virtualname__
-
-
-def _run(*command, what):
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    except (OSError, subprocess.SubprocessError) as err:
-        raise CommandExecutionError(f"{what}: {command[0]}: {err}.") from None
-    if done.returncode:
-        lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        raise CommandExecutionError(f"{what}: {(lines or ['failed'])[-1].strip()[:300]}")
 
 
 def _found(store):
@@ -91,10 +80,7 @@ def stop(store=None, timeout=60):
     mine = __salt__["ceph_store.stores"]()
     stores = [one for one in mine if store is None or one["id"] == int(store)]
     for one in stores:
-        _run(
-            "systemctl", "disable", "--quiet", "--now", one["unit"], what=f"Stopping {one['unit']}"
-        )
-        subprocess.run(["systemctl", "reset-failed", one["unit"]], capture_output=True, check=False)
+        __salt__["ceph_daemon.stop"](one["unit"])
     names = {f"osd.{one['id']}" for one in stores} or {f"osd.{store}"}
     end = time.monotonic() + timeout
     while True:
@@ -160,7 +146,7 @@ def _forget(store, wipe):
                 " nothing on it is needed."
             )
     if store["path"] and known is not None:
-        _note(store["path"], number)
+        __salt__["ceph_daemon.write"](_mark(store["path"]), f"{number}\n", 0o644)
     shutil.rmtree(place)
 
 
@@ -174,7 +160,7 @@ def _clear(device):
     if stat.S_ISREG(os.stat(device).st_mode):
         os.remove(device)
         return
-    _run("wipefs", "--all", device, what=f"Clearing {device}")
+    __salt__["ceph_daemon.run"]("wipefs", "--all", device, what=f"Clearing {device}")
     with open(device, "r+b", buffering=0) as stream:
         stream.write(bytes(_HEAD))
         os.fsync(stream.fileno())
@@ -182,14 +168,6 @@ def _clear(device):
 
 def _mark(path):
     return f"{STORES}/.kept-{hashlib.sha256(path.encode()).hexdigest()[:16]}"
-
-
-def _note(path, number):
-    with open(f"{_mark(path)}.new", "w", encoding="ascii") as stream:
-        stream.write(f"{number}\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(f"{_mark(path)}.new", _mark(path))
 
 
 def kept(path, bucket):

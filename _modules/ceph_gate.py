@@ -49,13 +49,16 @@ def _unasked(err):
     return _answer("ceph-unreachable", str(err))
 
 
-def cluster(ignore=()):
+def cluster(ignore=(), only=()):
     """
     Check the health of the whole cluster; flags that are held as a lease do not count against it,
     and neither does what somebody accepted (``ceph health mute``).
 
     ignore
         Codes of Ceph's checks that do not count either
+
+    only
+        Codes of Ceph's checks that count, and no others; empty for all
 
     Returns the verdict on the worst of what Ceph warns of, with all of it in the sentence.
 
@@ -64,6 +67,7 @@ def cluster(ignore=()):
     .. code-block:: bash
 
         salt mon01.example.test ceph_gate.cluster
+        salt mon01.example.test ceph_gate.cluster only='[MON_CLOCK_SKEW]'
     """
     try:
         found = __salt__["ceph_cluster.health"](ignore)
@@ -72,6 +76,8 @@ def cluster(ignore=()):
     if found["ok"]:
         code = "ok" if found["verdict"] == "ok" else "ceph-flags"
         return _answer(code, found["sentence"], found["verdict"])
+    if only and not {*only} & {*found["checks"]}:
+        return _answer("ok", f"The cluster does not warn of {', '.join(only)}.")
     named = (code for code, checks in _CODES.items() if {*checks} & {*found["checks"]})
     return _answer(next(named, "ceph-warning"), found["sentence"])
 
@@ -96,7 +102,7 @@ def in_quorum(name=None):
 
         salt 'mon*' ceph_gate.in_quorum
     """
-    name = name or _name()
+    name = name or __salt__["ceph_daemon.name"]()
     try:
         found = _ask("quorum_status")
     except CommandExecutionError as err:
@@ -133,7 +139,7 @@ def quorum_without(name=None):
         salt mon01.example.test ceph_gate.quorum_without
         salt mon01.example.test ceph_gate.quorum_without '[mon02, mon03]'
     """
-    names = _names(name or _name())
+    names = _names(name or __salt__["ceph_daemon.name"]())
     try:
         found = _ask("quorum_status")
     except CommandExecutionError as err:
@@ -161,7 +167,7 @@ def manager_active(name=None):
 
         salt 'mon*' ceph_gate.manager_active
     """
-    name = name or _name()
+    name = name or __salt__["ceph_daemon.name"]()
     try:
         found = _ask("mgr dump")
     except CommandExecutionError as err:
@@ -173,10 +179,6 @@ def manager_active(name=None):
         return _answer("ceph-manager", f"Manager {name} has not reported to the monitors.")
     role = "is active" if name == found["active_name"] else "stands by"
     return _answer("ok", f"Manager {name} {role}.")
-
-
-def _name():
-    return __pillar__.get("host", {}).get("name") or __grains__["id"].partition(".")[0]
 
 
 def _names(names):

@@ -33,8 +33,7 @@ def bucket():
         salt osd01.example.test ceph_host.bucket
     """
     osd = __pillar__.get("ceph", {}).get("osd") or {}
-    short = __pillar__.get("host", {}).get("name") or __grains__["id"].partition(".")[0]
-    return osd.get("crush", {}).get("host") or short
+    return osd.get("crush", {}).get("host") or __salt__["ceph_daemon.name"]()
 
 
 def _ids():
@@ -44,6 +43,9 @@ def _ids():
 def osds_up():
     """
     Check that every object store that the model wants is on this host, up and in.
+
+    One that is down, which somebody accepted (``ceph health mute OSD_DOWN``), does not count: the
+    cluster itself says then what may stop beside it.
 
     Returns ``{"ok", "sentence"}``.
 
@@ -59,19 +61,24 @@ def osds_up():
         return {"ok": False, "sentence": f"No object store is on {', '.join(missing)}."}
     try:
         dump = __salt__["ceph_cluster.command"]("osd dump")
+        checks = __salt__["ceph_cluster.command"]("status")["health"]["checks"]
+        since = __salt__["ceph_map.down"](dump)
     except CommandExecutionError as err:
         return {"ok": False, "sentence": str(err)}
     known = {item["osd"]: item for item in dump["osds"]}
-    wrong = []
+    wrong, dead = [], []
     for number in _ids():
+        name = f"osd.{number}"
         if number not in known:
-            wrong.append(f"osd.{number} is not in the cluster")
-        elif not known[number]["up"]:
-            wrong.append(f"osd.{number} is down")
+            wrong.append(f"{name} is not in the cluster")
+        elif name in since:
+            dead.append(f"{name} is down" + (f" since {since[name]}" if since[name] else ""))
         elif not known[number]["in"]:
-            wrong.append(f"osd.{number} is out")
-    if wrong:
-        return {"ok": False, "sentence": f"{'; '.join(wrong)}."}
+            wrong.append(f"{name} is out")
+    if wrong or dead:
+        accepted = not wrong and checks.get("OSD_DOWN", {}).get("muted", False)
+        told = "; ".join([*wrong, *dead]) + (", which is accepted" if accepted else "")
+        return {"ok": accepted, "sentence": f"{told}."}
     return {"ok": True, "sentence": f"{len(_ids())} object stores are up and in."}
 
 

@@ -8,12 +8,9 @@ there is never half a one. Who may begin a cluster is not decided here: ``salt-r
 all hosts first.
 """
 
-import json
 import os
 import shutil
-import socket
 import struct
-import subprocess
 import tempfile
 import time
 import uuid
@@ -23,7 +20,6 @@ from salt.exceptions import CommandExecutionError
 __virtualname__ = "ceph_monitor"
 
 STORES = "/var/lib/ceph/mon"
-SOCKET = "/var/run/ceph/ceph-mon.{}.asok"
 #: States of a monitor that takes part.
 SERVING = ("leader", "peon")
 # What hosts of object stores may do: make one, look, spare their own host for a while.
@@ -42,44 +38,20 @@ def __virtual__():
     return __virtualname__
 
 
-def _name():
-    return __pillar__.get("host", {}).get("name") or __grains__["id"].partition(".")[0]
-
-
 def _pillar(role):
     return __pillar__.get("ceph", {}).get(role) or {}
 
 
-def _store(name):
-    return f"{STORES}/ceph-{name}"
+def _name():
+    return __salt__["ceph_daemon.name"]()
 
 
 def _run(*command, what):
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-            timeout=120,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError) as err:
-        raise CommandExecutionError(f"{what}: {command[0]}: {err}.") from None
-    if done.returncode:
-        lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        raise CommandExecutionError(f"{what}: {(lines or ['failed'])[-1].strip()[:300]}")
-    return done.stdout
+    return __salt__["ceph_daemon.run"](*command, what=what)
 
 
-def _ask(name, prefix):
-    """Ask a running daemon over its admin socket; None when nobody listens."""
-    try:
-        with socket.socket(socket.AF_UNIX) as link:
-            link.settimeout(10)
-            link.connect(SOCKET.format(name))
-            link.sendall(json.dumps({"prefix": prefix}).encode() + b"\0")
-            stream = link.makefile("rb")
-            (length,) = struct.unpack(">I", stream.read(4))
-            return json.loads(stream.read(length))
-    except (OSError, ValueError, struct.error):
-        return None
+def _store(name):
+    return f"{STORES}/ceph-{name}"
 
 
 def status(name=None):
@@ -97,7 +69,7 @@ def status(name=None):
 
         salt 'mon*' ceph_monitor.status
     """
-    return _ask(name or _name(), "mon_status")
+    return __salt__["ceph_daemon.ask"](f"mon.{name or _name()}", "mon_status")
 
 
 def _stored(name):
@@ -225,11 +197,8 @@ def keyring():
             "ceph:mon:key and ceph:mon:admin_key are missing. Give them in the model, as references"
             " to secrets."
         )
-    lines = []
-    for entity, key, caps in keys:
-        lines += [f"[{entity}]", f"\tkey = {__salt__['ceph_cluster.cephx'](key)}"]
-        lines += [f'\tcaps {service} = "{text}"' for service, text in caps.items()]
-    return "\n".join(lines) + "\n"
+    write, wrap = __salt__["ceph_daemon.keyring"], __salt__["ceph_cluster.cephx"]
+    return "".join(write(entity, wrap(key), caps) for entity, key, caps in keys)
 
 
 def create(members=None):
@@ -324,9 +293,7 @@ def start(timeout=60):
     if not os.path.exists(f"{_store(name)}/store.db"):
         raise CommandExecutionError(f"Monitor {name} was never made: see salt-run ceph.form.")
     unit = f"ceph-mon@{name}"
-    _run("systemctl", "enable", "--quiet", "ceph-mon.target", unit, what=f"Enabling {unit}")
-    subprocess.run(["systemctl", "reset-failed", unit], capture_output=True, check=False)
-    _run("systemctl", "start", unit, what=f"Starting {unit}")
+    __salt__["ceph_daemon.start"](unit)
     end = time.monotonic() + timeout
     while True:
         seen = status(name) or {"state": "stopped"}
@@ -360,8 +327,7 @@ def leave():
         if not left["ok"]:
             raise CommandExecutionError(left["sentence"])
         __salt__["ceph_cluster.command"]("mon remove", arguments={"name": name})
-    unit = f"ceph-mon@{name}"
-    _run("systemctl", "disable", "--quiet", "--now", unit, what=f"Stopping {unit}")
+    __salt__["ceph_daemon.stop"](f"ceph-mon@{name}")
     if os.path.isdir(store):
         os.rename(store, f"{STORES}/.left-{name}-{int(time.time())}")
     return f"Monitor {name} left the cluster."

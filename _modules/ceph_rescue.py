@@ -9,12 +9,8 @@ have moved on since, their own copy of the maps is the truth: :py:func:`harvest`
 """
 
 import contextlib
-import json
 import os
 import shutil
-import socket
-import struct
-import subprocess
 import tempfile
 import time
 
@@ -24,18 +20,17 @@ __virtualname__ = "ceph_rescue"
 
 MONITORS = "/var/lib/ceph/mon"
 OBJECTS = "/var/lib/ceph/osd"
-SOCKET = "/var/run/ceph/ceph-osd.{}.asok"
+# Seconds that a program has: a store may be large.
+LIMIT = 600
 # Where the store is in a bundle, and what a monitor's directory has besides its database.
 _STORE = "store"
 _PLAIN = ("keyring", "kv_backend", "min_mon_release")
+# Written last: a store that was only harvested has all but this.
+_WHOLE = "keyring"
 
 
 def __virtual__():
     return __virtualname__
-
-
-def _name():
-    return __pillar__.get("host", {}).get("name") or __grains__["id"].partition(".")[0]
 
 
 def _model(role):
@@ -43,31 +38,11 @@ def _model(role):
 
 
 def _run(*command, what):
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-            timeout=600,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError) as err:
-        raise CommandExecutionError(f"{what}: {command[0]}: {err}.") from None
-    if done.returncode:
-        lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        raise CommandExecutionError(f"{what}: {(lines or ['failed'])[-1].strip()[:300]}")
-    return done.stdout
+    return __salt__["ceph_daemon.run"](*command, what=what, limit=LIMIT)
 
 
 def _status(store):
-    """Ask a running object store over its own socket; None when nobody listens."""
-    try:
-        with socket.socket(socket.AF_UNIX) as link:
-            link.settimeout(10)
-            link.connect(SOCKET.format(store))
-            link.sendall(b'{"prefix": "status"}\0')
-            stream = link.makefile("rb")
-            (length,) = struct.unpack(">I", stream.read(4))
-            return json.loads(stream.read(length))
-    except (OSError, ValueError, struct.error):
-        return None
+    return __salt__["ceph_daemon.ask"](f"osd.{store}", "status")
 
 
 def _own(place):
@@ -147,7 +122,7 @@ def restore(path, newest_map, replace=False):
 
 def _vacant(replace):
     """Name the monitor of this host, which does not run, nor is there a quorum without it."""
-    name = _name()
+    name = __salt__["ceph_daemon.name"]()
     if __salt__["ceph_monitor.status"](name):
         raise CommandExecutionError(f"Monitor {name} runs; nothing is put in its place.")
     quorum = []
@@ -194,14 +169,19 @@ def harvest(path):
     stores = sorted(store["id"] for store in __salt__["ceph_store.stores"]())
     for number in stores:
         if _status(number):
-            raise CommandExecutionError(f"osd.{number} runs: stop ceph-osd.target first.")
+            raise CommandExecutionError(
+                f"osd.{number} runs: stop it first (systemctl stop 'ceph-osd@*')."
+            )
     os.makedirs(path, mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{path}/{_WHOLE}")
     for number in stores:
         _run(
             "ceph-objectstore-tool", "--data-path", f"{OBJECTS}/ceph-{number}", "--no-mon-config",
             "--op", "update-mon-db", "--mon-store-path", path, what=f"Reading osd.{number}",
         )  # fmt: skip
-    return f"{path} has what {len(stores)} object stores of {_name()} know."
+    name = __salt__["ceph_daemon.name"]()
+    return f"{path} has what {len(stores)} object stores of {name} know."
 
 
 def rebuild(path, bundle=None):
@@ -239,11 +219,11 @@ def rebuild(path, bundle=None):
             "ceph-monstore-tool", path, "rebuild", "--", "--keyring", f"{work}/keyring",
             "--mon-ids", *members, what="Building the store",
         )  # fmt: skip
-        with open(f"{path}/keyring", "w", encoding="utf-8") as stream:
-            key = __salt__["ceph_cluster.cephx"](_model("mon")["key"])
-            stream.write(f'[mon.]\n\tkey = {key}\n\tcaps mon = "allow *"\n')
         with open(f"{path}/kv_backend", "w", encoding="utf-8") as stream:
             stream.write("rocksdb\n")
+        key = __salt__["ceph_cluster.cephx"](_model("mon")["key"])
+        text = __salt__["ceph_daemon.keyring"]("mon.", key, {"mon": "allow *"})
+        __salt__["ceph_daemon.write"](f"{path}/{_WHOLE}", text)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return f"{path} is a store of {', '.join(members)}. Carry it to each and use ceph_rescue.place."
@@ -267,7 +247,7 @@ def place(path, replace=False):
         salt mon01.example.test ceph_rescue.place /var/lib/ceph/rescue replace=True
     """
     name = _vacant(replace)
-    if not os.path.isfile(f"{path}/kv_backend"):
+    if not os.path.isfile(f"{path}/{_WHOLE}"):
         raise CommandExecutionError(f"{path} is no whole store: run ceph_rescue.rebuild first.")
     work = tempfile.mkdtemp(prefix=".new-", dir=MONITORS)
     try:

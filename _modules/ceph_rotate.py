@@ -8,8 +8,6 @@ secret, and the workflow ``change``.
 """
 
 import os
-import shutil
-import subprocess
 
 from salt.exceptions import CommandExecutionError
 
@@ -37,7 +35,7 @@ def manager():
 
         salt mon02.example.test ceph_rotate.manager
     """
-    name = __pillar__.get("host", {}).get("name") or __grains__["id"].partition(".")[0]
+    name = __salt__["ceph_daemon.name"]()
     dump = _ask("mgr dump")
     others = {dump["active_name"], *(item["name"] for item in dump["standbys"])} - {name, ""}
     if not others:
@@ -46,31 +44,16 @@ def manager():
     users = {item["entity"]: item for item in _ask("auth ls")["auth_dump"]}
     if entity not in users:
         raise CommandExecutionError(f"The cluster has no user {entity}: apply ceph.mgr first.")
-    caps = users[entity]["caps"]
     secret = __salt__["ceph_cluster.cephx"](os.urandom(16).hex())
-    head = f"[{entity}]\n\tkey = {secret}\n"
-    rights = "".join(f'\tcaps {service} = "{text}"\n' for service, text in sorted(caps.items()))
-    _ask("auth import", body=head + rights)
-    _write(f"{MANAGERS}/ceph-{name}/keyring", head)
+    keyring = __salt__["ceph_daemon.keyring"]
+    _ask("auth import", body=keyring(entity, secret, users[entity]["caps"]))
+    path = f"{MANAGERS}/ceph-{name}/keyring"
+    __salt__["ceph_daemon.write"](path, keyring(entity, secret), owner="ceph")
     unit = f"ceph-mgr@{name}"
-    done = subprocess.run(
-        ["systemctl", "restart", unit], capture_output=True, text=True, check=False, timeout=120
-    )
-    if done.returncode:
-        raise CommandExecutionError(f"{unit} does not start with its new key: see journalctl -u.")
+    what = f"{unit} does not start with its new key"
+    __salt__["ceph_daemon.run"]("systemctl", "restart", unit, what=what)
     return f"Manager {name} has a new key."
 
 
 def _ask(prefix, body=""):
     return __salt__["ceph_cluster.command"](prefix, body=body)
-
-
-def _write(path, text):
-    """Write a daemon's keyring, whole or not at all, for it alone."""
-    handle = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    shutil.chown(f"{path}.new", "ceph", "ceph")
-    os.replace(f"{path}.new", path)

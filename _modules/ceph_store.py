@@ -13,7 +13,6 @@ import json
 import os
 import shutil
 import stat
-import subprocess
 import time
 import uuid
 
@@ -24,6 +23,8 @@ __virtualname__ = "ceph_store"
 STORES = "/var/lib/ceph/osd"
 #: Parts of a store beside its data, and the option of the model that names each.
 PARTS = {"block.db": "db", "block.wal": "wal"}
+# Seconds that a program has: a device may be slow.
+LIMIT = 600
 _UNITS = {"M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -31,17 +32,8 @@ def __virtual__():
     return __virtualname__
 
 
-def _run(*command, what, body=None, accept=(0,)):
-    try:
-        done = subprocess.run(
-            command, input=body or "", capture_output=True, text=True, check=False, timeout=600
-        )
-    except (OSError, subprocess.SubprocessError) as err:
-        raise CommandExecutionError(f"{what}: {command[0]}: {err}.") from None
-    if done.returncode not in accept:
-        lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        raise CommandExecutionError(f"{what}: {(lines or ['failed'])[-1].strip()[:300]}")
-    return done.stdout
+def _run(*command, what, body=""):
+    return __salt__["ceph_daemon.run"](*command, what=what, limit=LIMIT, body=body)
 
 
 def _text(path):
@@ -50,16 +42,6 @@ def _text(path):
             return stream.read().strip()
     except OSError:
         return ""
-
-
-def _write(path, text, mode=0o600):
-    """Write a file that is never readable by others, whole or not at all."""
-    handle = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(f"{path}.new", path)
 
 
 def stores():
@@ -259,7 +241,7 @@ def make(path, kind="block", size=None, device_class=None, db=None, wal=None):
         kept = __salt__["ceph_disk.kept"](path, __salt__["ceph_host.bucket"]())
         made = {"uuid": str(uuid.uuid4()), "secret": os.urandom(16).hex(), "id": kept}
         os.makedirs(STORES, exist_ok=True)
-        _write(note, json.dumps(made))
+        __salt__["ceph_daemon.write"](note, json.dumps(made))
     secret = __salt__["ceph_cluster.cephx"](made["secret"])
     body = {"cephx_secret": secret}
     if device_class:
@@ -268,7 +250,8 @@ def make(path, kind="block", size=None, device_class=None, db=None, wal=None):
     answer = __salt__["ceph_cluster.command"]("osd new", body=json.dumps(body), arguments=wanted)
     number = int(answer["osdid"] if isinstance(answer, dict) else answer)
     place = _place(number, parts)
-    _write(f"{place}/keyring", f"[osd.{number}]\n\tkey = {secret}\n")
+    keyring = __salt__["ceph_daemon.keyring"](f"osd.{number}", secret)
+    __salt__["ceph_daemon.write"](f"{place}/keyring", keyring)
     _own(place)
     _run(
         "ceph-osd", "--no-mon-config", "--mkfs", "-i", str(number), "--osd-uuid", made["uuid"],
@@ -289,7 +272,7 @@ def _place(number, parts):
         if spec["kind"] != "block":
             _file(target, spec["size"])
         if spec["kind"] == "loop":
-            _write(f"{place}/loop", f"{target}\n", 0o644)
+            __salt__["ceph_daemon.write"](f"{place}/loop", f"{target}\n", 0o644)
             target = _loop(target)
         shutil.chown(os.path.realpath(target), "ceph", "ceph")
         link = f"{place}/{name}"
@@ -350,9 +333,7 @@ def start(number, timeout=60):
         salt osd01.example.test ceph_store.start 0
     """
     unit = f"ceph-osd@{number}"
-    _run("systemctl", "enable", "--quiet", "ceph-osd.target", unit, what=f"Enabling {unit}")
-    subprocess.run(["systemctl", "reset-failed", unit], capture_output=True, check=False)
-    _run("systemctl", "start", unit, what=f"Starting {unit}")
+    __salt__["ceph_daemon.start"](unit, LIMIT)
     end = time.monotonic() + timeout
     while True:
         dump = __salt__["ceph_cluster.command"]("osd dump")

@@ -125,7 +125,7 @@ def _release(version):
 def _mine():
     """(kind, name, unit) of each daemon that the model puts on this host."""
     roles = __pillar__.get("ceph", {})
-    short = __pillar__.get("host", {}).get("name") or __grains__["id"].partition(".")[0]
+    short = __salt__["ceph_daemon.name"]()
     found = []
     for kind in PACKAGES:
         if not (roles.get(kind) or {}).get("enabled"):

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import logging
 
-from saltern.adapters.master import Site
-from saltern.adapters.modelsite import source_of
+from saltern.adapters.members import members_of
 from saltern.adapters.runner import salt_runner
 from saltern.adapters.salt_bus import SaltBus
 from saltern.ceph import ask
 from saltern.ceph import form as forming
 from saltern.ceph import whatif as foretelling
-from saltern.rollout.load import load_members
 
 log = logging.getLogger(__name__)
 
@@ -50,10 +48,8 @@ def form(cluster=None, nodes=None, test=False):
 
         salt-run ceph.form cluster=demo-ceph
     """
-    if not nodes:
-        site = Site.of(__opts__, cluster)
-        nodes = load_members(source_of(site), site.cluster, ROLE)
-    return forming.converge(SaltBus(__opts__), list(nodes), test=bool(test), tell=_tell)
+    nodes = members_of(__opts__, cluster, ROLE, nodes)
+    return forming.converge(SaltBus(__opts__), nodes, test=bool(test), tell=_tell)
 
 
 @salt_runner
@@ -133,7 +129,8 @@ def accept(code, ttl="4h", cluster=None):
     code
         As Ceph names it: ``OSD_DOWN``, ``PG_DEGRADED``
     ttl
-        For how long, ``4h``; it also ends when it becomes worse
+        For how long, ``4h``; it also ends when it becomes worse, but for what counts objects: that
+        grows with every write
     cluster
         Name of the cluster; default ``saltern:cluster`` of the master
 
@@ -143,14 +140,13 @@ def accept(code, ttl="4h", cluster=None):
 
         salt-run ceph.accept OSD_DOWN ttl=1h
     """
-    arguments = {"code": str(code), "ttl": str(ttl)}
+    arguments = ask.mute(str(code), str(ttl))
     _ask(cluster, "ceph_cluster.command", ["health mute"], {"arguments": arguments})
     return {"result": True, "comment": f"{code} is accepted for {ttl}."}
 
 
 def _ask(cluster, function, arguments=(), kwarg=None):
-    site = Site.of(__opts__, cluster)
-    nodes = load_members(source_of(site), site.cluster, ROLE)
+    nodes = members_of(__opts__, cluster, ROLE)
     return ask.first(SaltBus(__opts__), nodes, function, arguments, kwarg)
 
 

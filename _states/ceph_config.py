@@ -52,10 +52,7 @@ def present(name, options):
                 _command("config set", who=name, name=key, value=_text(options[key]))
         left = _differences(_options(name), options)
     except CommandExecutionError as err:
-        test = __opts__["test"]
-        told = f"cannot be told yet. {err}" if test else str(err)
-        ret.update(result=None if test else False, changes={}, comment=f"{name}: {told}")
-        return ret
+        return __salt__["readback.unknown"](ret, name, err, __opts__["test"])
     if left:
         ret.update(result=False, comment=f"{name}: read back different: {', '.join(left)}.")
         return ret
@@ -102,10 +99,7 @@ def modules(name, enabled=(), disabled=(), patience=60):
             _command(f"mgr module {verb}", module=module)
         after = _modules()[1]
     except CommandExecutionError as err:
-        test = __opts__["test"]
-        told = f"cannot be told yet. {err}" if test else str(err)
-        ret.update(result=None if test else False, changes={}, comment=f"Modules: {told}")
-        return ret
+        return __salt__["readback.unknown"](ret, "Modules", err, __opts__["test"])
     wrong = [module for module in wanted if (module in after) != (module in enabled)]
     ret.update(result=not wrong)
     ret["comment"] = f"Modules: {'not ' if wrong else ''}switched {', '.join(wrong or wanted)}."

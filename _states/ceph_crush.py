@@ -45,10 +45,7 @@ def rule(name, domain, root="default", device_class=None):
         __salt__["ceph_cluster.command"]("osd crush rule create-replicated", arguments=arguments)
         after = _rule(name)
     except CommandExecutionError as err:
-        test = __opts__["test"]
-        told = f"cannot be told yet. {err}" if test else str(err)
-        ret.update(result=None if test else False, changes={}, comment=f"Rule {name}: {told}")
-        return ret
+        return __salt__["readback.unknown"](ret, f"Rule {name}", err, __opts__["test"])
     if after != wanted:
         ret.update(result=False, comment=f"Rule {name}: written, but reads back as {after}.")
         return ret

@@ -21,36 +21,20 @@ def present(name, key, caps):
     caps
         ``{mon: …, mgr: …, osd: …, mds: …}``; a service that is left out gives no right
     """
-    ret = _ret(name)
+    label, test = f"User {name}", __opts__["test"]
     caps = {service: str(text) for service, text in caps.items()}
     try:
         wanted = {"key": __salt__["ceph_cluster.cephx"](key), "caps": caps}
-        now = _user(name)
     except CommandExecutionError as err:
-        return _unknown(ret, err)
-    if now == wanted:
-        return ret
-    if now is None or now["key"] != wanted["key"]:
-        ret["changes"]["key"] = "set" if now is None else "changed"
-    if now is None or now["caps"] != caps:
-        ret["changes"]["caps"] = {"old": (now or {}).get("caps"), "new": caps}
-    verb = "created" if now is None else "altered"
-    if __opts__["test"]:
-        ret.update(result=None, comment=f"User {name}: would be {verb}.")
-        return ret
-    try:
-        __salt__["ceph_cluster.command"]("auth import", body=_keyring(name, **wanted))
-        after = _user(name)
-    except CommandExecutionError as err:
-        ret.update(result=False, changes={}, comment=f"User {name}: {err}")
-        return ret
-    if after != wanted:
-        wrong = [part for part in wanted if (after or {}).get(part) != wanted[part]]
-        told = f"written, but read back with a different {', '.join(wrong)}."
-        ret.update(result=False, comment=f"User {name}: {told}")
-        return ret
-    ret["comment"] = f"User {name}: {verb}."
-    return ret
+        return __salt__["readback.unknown"]({"name": name}, label, err, test)
+
+    def act(now):
+        body = __salt__["ceph_daemon.keyring"](name, **wanted)
+        __salt__["ceph_cluster.command"]("auth import", body=body)
+
+    return __salt__["readback.present"](
+        name, label, wanted, lambda: _user(name), act, test, secret=("key",)
+    )
 
 
 def absent(name):
@@ -59,20 +43,13 @@ def absent(name):
     name
         the user
     """
-    ret = _ret(name, "is not there")
-    try:
-        if _user(name) is None:
-            return ret
-        if __opts__["test"]:
-            ret.update(result=None, changes={name: "removed"}, comment=f"User {name}: would go.")
-            return ret
-        __salt__["ceph_cluster.command"]("auth del", arguments={"entity": name})
-        gone = _user(name) is None
-    except CommandExecutionError as err:
-        return _unknown(ret, err)
-    ret.update(result=gone, changes={name: "removed"} if gone else {})
-    ret["comment"] = f"User {name}: {'removed' if gone else 'is still there'}."
-    return ret
+    return __salt__["readback.absent"](
+        name,
+        f"User {name}",
+        lambda: _user(name),
+        lambda: __salt__["ceph_cluster.command"]("auth del", arguments={"entity": name}),
+        __opts__["test"],
+    )
 
 
 def daemon(name, path, caps):
@@ -85,11 +62,12 @@ def daemon(name, path, caps):
     caps
         as of :func:`present`
     """
-    ret = _ret(name)
+    ret = {"name": name, "changes": {}, "result": True, "comment": f"User {name}: as wanted."}
+    keyring = __salt__["ceph_daemon.keyring"]
     try:
         now = _user(name)
         have = _read(path)
-        text = "" if now is None else _keyring(name, now["key"], {})
+        text = "" if now is None else keyring(name, now["key"])
         if now is None or now["caps"] != caps:
             ret["changes"]["caps"] = {"old": (now or {}).get("caps"), "new": caps}
         if now is None or have != text:
@@ -103,24 +81,13 @@ def daemon(name, path, caps):
         verb = "auth get-or-create" if now is None else "auth caps"
         __salt__["ceph_cluster.command"](verb, arguments={"entity": name, "caps": pairs})
         now = _user(name)
-        _write(path, _keyring(name, now["key"], {}))
+        _write(path, keyring(name, now["key"]))
     except CommandExecutionError as err:
-        return _unknown(ret, err)
+        return __salt__["readback.unknown"](ret, f"User {name}", err, __opts__["test"])
     if now["caps"] != caps:
         ret.update(result=False, comment=f"User {name}: written, but read back with other caps.")
         return ret
     ret["comment"] = f"User {name}: kept."
-    return ret
-
-
-def _ret(name, told="as wanted"):
-    return {"name": name, "changes": {}, "result": True, "comment": f"User {name}: {told}."}
-
-
-def _unknown(ret, err):
-    test = __opts__["test"]
-    told = f"cannot be told yet. {err}" if test else str(err)
-    ret.update(result=None if test else False, changes={}, comment=f"User {ret['name']}: {told}")
     return ret
 
 
@@ -129,12 +96,6 @@ def _user(name):
     found = __salt__["ceph_cluster.command"]("auth ls")["auth_dump"]
     entry = next((item for item in found if item["entity"] == name), None)
     return None if entry is None else {"key": entry["key"], "caps": dict(entry["caps"])}
-
-
-def _keyring(name, key, caps):
-    lines = [f"[{name}]", f"\tkey = {key}"]
-    lines += [f'\tcaps {service} = "{text}"' for service, text in sorted(caps.items())]
-    return "\n".join(lines) + "\n"
 
 
 def _read(path):
@@ -149,9 +110,5 @@ def _read(path):
 
 def _write(path, text):
     os.makedirs(os.path.dirname(path), mode=0o750, exist_ok=True)
-    handle = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        stream.write(text)
-    for place in (f"{path}.new", os.path.dirname(path)):
-        shutil.chown(place, "ceph", "ceph")
-    os.replace(f"{path}.new", path)
+    shutil.chown(os.path.dirname(path), "ceph", "ceph")
+    __salt__["ceph_daemon.write"](path, text, owner="ceph")

@@ -62,10 +62,7 @@ def present(
         up = store is not None and _up(store)
         wanted = _wanted(store["id"], weight) if up else None
     except CommandExecutionError as err:
-        test = __opts__["test"]
-        told = f"{name}: cannot be told yet. {err}" if test else f"{name}: {err}"
-        ret.update(result=None if test else False, comment=told)
-        return ret
+        return __salt__["readback.unknown"](ret, name, err, __opts__["test"])
     if wrong:
         ret.update(result=False, comment=wrong)
         return ret

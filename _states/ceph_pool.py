@@ -111,22 +111,13 @@ def absent(name):
     name
         name of the pool
     """
-    ret = {"name": name, "changes": {}, "result": True, "comment": f"Pool {name}: is not there."}
-    try:
-        if _pool(name) is None:
-            return ret
-        if __opts__["test"]:
-            ret.update(result=None, changes={name: "removed"}, comment=f"Pool {name}: would go.")
-            return ret
+
+    def act():
         sure = {"pool2": name, "yes_i_really_really_mean_it": True}
         _command("osd pool delete", pool=name, **sure)
-        gone = _pool(name) is None
-    except CommandExecutionError as err:
-        ret.update(result=None if __opts__["test"] else False, comment=f"Pool {name}: {err}")
-        return ret
-    ret.update(result=gone, changes={name: "removed"} if gone else {})
-    ret["comment"] = f"Pool {name}: {'removed' if gone else 'is still there'}."
-    return ret
+
+    label, test = f"Pool {name}", __opts__["test"]
+    return __salt__["readback.absent"](name, label, lambda: _pool(name), act, test)
 
 
 def filesystem(name, metadata, data):
@@ -185,36 +176,5 @@ def _command(prefix, **arguments):
 
 
 def _converge(name, label, wanted, look, act):
-    """Compare, act, read back."""
-    ret = {"name": name, "changes": {}, "result": True, "comment": f"{label}: as wanted."}
     test = __opts__["test"]
-    try:
-        now = look()
-    except CommandExecutionError as err:
-        told = f"{label}: cannot be told yet. {err}" if test else f"{label}: {err}"
-        ret.update(result=None if test else False, comment=told)
-        return ret
-    if now == wanted:
-        return ret
-    ret["changes"] = {
-        key: {"old": (now or {}).get(key), "new": value}
-        for key, value in wanted.items()
-        if (now or {}).get(key) != value
-    } or {name: {"old": None, "new": "present"}}
-    if test:
-        verb = "created" if now is None else "altered"
-        ret.update(result=None, comment=f"{label}: would be {verb}.")
-        return ret
-    try:
-        act(now)
-        after = look()
-    except CommandExecutionError as err:
-        ret.update(result=False, changes={}, comment=f"{label}: {err}")
-        return ret
-    wrong = [key for key in wanted if (after or {}).get(key) != wanted[key]]
-    if after is None or wrong:
-        told = f"written, but read back with a different {', '.join(wrong) or 'name'}."
-        ret.update(result=False, comment=f"{label}: {told}")
-        return ret
-    ret["comment"] = f"{label}: {'created' if now is None else 'altered'}."
-    return ret
+    return __salt__["readback.present"](name, label, wanted, look, act, test)

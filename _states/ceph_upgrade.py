@@ -17,26 +17,10 @@ def stopped(name):
     name
         of the state
     """
-    ret = {"name": name, "changes": {}, "result": True, "comment": ""}
-    try:
-        due = [one for one in __salt__["ceph_upgrade.daemons"]() if one["due"]]
-        units = [one["unit"] for one in due if __salt__["service.status"](one["unit"])]
-        if not units:
-            ret["comment"] = "No daemon of this host has its turn."
-            return ret
-        ret["changes"] = dict.fromkeys(units, "stopped")
-        if __opts__["test"]:
-            ret.update(result=None, comment=f"{', '.join(units)}: would be stopped.")
-            return ret
-        _note(sorted({*_noted(), *units}))
-        failed = [unit for unit in units if not __salt__["service.stop"](unit)]
-        ret["result"] = not failed
-        ret["comment"] = (
-            f"{', '.join(failed)} cannot be stopped." if failed else f"Stopped {', '.join(units)}."
-        )
-    except CommandExecutionError as err:
-        ret.update(result=False, changes={}, comment=str(err))
-    return ret
+    return _turned(
+        name, "stop", "stopped", lambda one, runs: one["due"] and runs,
+        "No daemon of this host has its turn.",
+    )  # fmt: skip
 
 
 def started(name):
@@ -45,23 +29,31 @@ def started(name):
     name
         of the state
     """
-    ret = {"name": name, "changes": {}, "result": True, "comment": ""}
+    return _turned(
+        name, "start", "started", lambda one, runs: not runs, "Every daemon of this host runs."
+    )
+
+
+def _turned(name, act, done, wants, idle):
+    """Stop or start the daemons that want it, in the order of an upgrade."""
+    ret = {"name": name, "changes": {}, "result": True, "comment": idle}
     try:
-        known = __salt__["ceph_upgrade.daemons"]()
-        units = [one["unit"] for one in known if not __salt__["service.status"](one["unit"])]
+        known, runs = __salt__["ceph_upgrade.daemons"](), __salt__["service.status"]
+        units = [one["unit"] for one in known if wants(one, runs(one["unit"]))]
         if not units:
-            ret["comment"] = "Every daemon of this host runs."
             return ret
-        ret["changes"] = dict.fromkeys(units, "started")
+        ret["changes"] = dict.fromkeys(units, done)
         if __opts__["test"]:
-            ret.update(result=None, comment=f"{', '.join(units)}: would be started.")
+            ret.update(result=None, comment=f"{', '.join(units)}: would be {done}.")
             return ret
-        failed = [unit for unit in units if not __salt__["service.start"](unit)]
+        if act == "stop":
+            _note(sorted({*_noted(), *units}))
+        failed = [unit for unit in units if not __salt__[f"service.{act}"](unit)]
         ret["result"] = not failed
         ret["comment"] = (
-            f"{', '.join(failed)} cannot be started: journalctl -u {failed[0]}."
+            f"{', '.join(failed)} cannot be {done}: journalctl -u {failed[0]}."
             if failed
-            else f"Started {', '.join(units)}."
+            else f"{done.capitalize()} {', '.join(units)}."
         )
     except CommandExecutionError as err:
         ret.update(result=False, changes={}, comment=str(err))

@@ -23,6 +23,9 @@ ceph-clean-files:
       {%- for name in ceph.client.keyring | sort %}
       - /etc/ceph/ceph.{{ name }}.keyring
       {%- endfor %}
+      {%- for kind in ["mon", "mgr", "osd", "mds"] %}
+      - /etc/systemd/system/ceph-{{ kind }}@.service.d/starts.conf
+      {%- endfor %}
       - /etc/systemd/system/ceph-osd@.service.d/saltern.conf
       - /etc/systemd/system/ceph-radosgw@.service.d/saltern.conf
       - /usr/local/sbin/ceph-osd-devices

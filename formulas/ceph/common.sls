@@ -111,3 +111,28 @@ ceph-common-config:
     - makedirs: True
     - require:
       - pkg: ceph-common-packages
+
+# Debian's units refuse the fourth start (monitors: the sixth) of half an hour, also one that a
+# rollout asks for. A daemon that dies as it starts is still given up.
+{%- for kind in ["mon", "mgr", "osd", "mds"] if kind in roles %}
+
+ceph-common-starts-{{ kind }}:
+  file.managed:
+    - name: /etc/systemd/system/ceph-{{ kind }}@.service.d/starts.conf
+    - contents:
+      - "# Managed by Salt: local changes are overwritten."
+      - "[Unit]"
+      - StartLimitIntervalSec=120
+    - user: root
+    - group: root
+    - mode: "0644"
+    - makedirs: True
+    - onchanges_in:
+      - module: ceph-common-reload
+{%- if loop.last %}
+
+ceph-common-reload:
+  module.run:
+    - service.systemctl_reload: []
+{%- endif %}
+{%- endfor %}

@@ -10,6 +10,19 @@ from saltern.rollout.ports import Bus
 
 #: Seconds a host may be silent before the bus asks whether it still works, and until it is away.
 PATIENCE, PRESENCE = 60, 10
+#: Ceph's checks that count objects: while copies are few every write makes them worse.
+OF_OBJECTS = ("PG_DEGRADED", "OBJECT_MISPLACED")
+
+
+def mute(code: str, ttl: str) -> dict[str, Any]:
+    """Return the arguments of ``health mute`` that let a warning not count for some time.
+
+    It ends by itself when there is more of it, but for what grows by writes alone.
+
+    :param code: as Ceph names it
+    :param ttl: for how long, as Ceph writes times
+    """
+    return {"code": code, "ttl": ttl, **({"sticky": True} if code in OF_OBJECTS else {})}
 
 
 def first(

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from saltern.errors import GateError
-from saltern.rollout.ports import Bus, Return
+from saltern.rollout.members import PATIENCE, failed, gather, reading
+from saltern.rollout.ports import Bus
 
-#: Seconds a host may be silent before the bus asks whether it still works.
-PATIENCE = 60
+#: What the host of a monitor is asked.
+FACTS = "ceph_monitor.facts"
 #: Seconds between two looks while monitors find each other, and how many looks.
 WAIT_INTERVAL, WAITS = 2.0, 30
 
@@ -59,7 +59,7 @@ class Monitor:
 
         :raises GateError: it is something else
         """
-        try:
+        with reading(node, FACTS):
             return cls(
                 node=node,
                 name=str(facts["name"]),
@@ -73,12 +73,6 @@ class Monitor:
                 members=frozenset(facts["members"]),
                 object_hosts=tuple(facts["object_hosts"]),
             )
-        except (KeyError, TypeError, ValueError) as err:
-            raise GateError(
-                f"ceph_monitor.facts returned something else than facts ({err!r})",
-                where=node,
-                cure="Run saltutil.sync_modules on the node",
-            ) from err
 
 
 Facts = Mapping[str, Monitor | None]
@@ -220,7 +214,7 @@ def converge(
     said: list[str] = []
     waits = 0
     while True:
-        facts, problems = _gather(bus, nodes)
+        facts, problems = gather(bus, nodes, FACTS, Monitor.from_facts)
         step = decide(facts)
         if step.kind == "look":
             step = decide(facts, _stores(bus, facts))
@@ -240,9 +234,9 @@ def converge(
             said.append(f"{', '.join(again)} was {verb} before, without effect.")
             break
         tell(step.sentence)
-        failed = _act(bus, step, facts)
-        if failed:
-            said += failed
+        wrong = _act(bus, step, facts)
+        if wrong:
+            said += wrong
             break
         changes.update(dict.fromkeys(step.nodes, verb))
         waits = 0
@@ -267,23 +261,11 @@ def _act(bus: Bus, step: Step, facts: Facts) -> list[str]:
     if step.kind != "start":
         members = {member.name: member.address for member in facts.values() if member is not None}
         kwarg = {"members": members} if step.kind == "begin" else {}
-        failed = _failed(bus.call(nodes, "ceph_monitor.create", kwarg=kwarg, timeout=PATIENCE))
-        if failed:
-            return failed
-    return _failed(bus.call(nodes, "ceph_monitor.start", timeout=PATIENCE))
-
-
-def _failed(returns: Mapping[str, Return]) -> list[str]:
-    return [answer.sentence for answer in returns.values() if not answer.ok]
-
-
-def _gather(bus: Bus, nodes: Sequence[str]) -> tuple[dict[str, Monitor | None], list[str]]:
-    returns = bus.call(nodes, "ceph_monitor.facts", timeout=PATIENCE)
-    facts = {
-        node: Monitor.from_facts(node, answer.data) if answer.ok else None
-        for node, answer in returns.items()
-    }
-    return facts, _failed(returns)
+        made = bus.call(nodes, "ceph_monitor.create", kwarg=kwarg, timeout=PATIENCE)
+        wrong = failed(made.values())
+        if wrong:
+            return wrong
+    return failed(bus.call(nodes, "ceph_monitor.start", timeout=PATIENCE).values())
 
 
 def _stores(bus: Bus, facts: Facts) -> dict[str, Mapping[str, str] | None]:

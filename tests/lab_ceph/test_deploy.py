@@ -10,8 +10,8 @@ from tests.lab_ceph.storage import Storage
 from tests.support.cluster import Cluster
 
 MIB = 1024**2
-#: promises: from nothing on two cores, whatever else runs on them; memory of the whole lab
-SECONDS, PEAK = 6 * 60, 2048 * MIB
+#: promised memory of the whole lab; `make bench-deploy` asks for the time, with nothing beside
+PEAK = 2048 * MIB
 
 
 def test_the_cost_is_told(cluster: Cluster, tell: list[str]) -> None:
@@ -23,7 +23,6 @@ def test_the_cost_is_told(cluster: Cluster, tell: list[str]) -> None:
     )
     assert record["code"] == 0
     assert 0 < record["peak_bytes"] <= PEAK
-    assert 0 < record["seconds"] <= SECONDS
 
 
 def test_it_is_as_the_model_says(storage: Storage) -> None:
@@ -32,6 +31,21 @@ def test_it_is_as_the_model_says(storage: Storage) -> None:
     assert (found["osdmap"]["num_up_osds"], found["osdmap"]["num_in_osds"]) == (6, 6)
     assert storage.health() == ("HEALTH_OK", {})
     assert storage.held() == ({}, [], [])
+
+
+@pytest.mark.parametrize(
+    ("host", "unit"),
+    [
+        ("mon01", "ceph-mon@mon01"),
+        ("mon01", "ceph-mgr@mon01"),
+        ("mon01", "ceph-mds@mon01"),
+        ("osd01", "ceph-osd@0"),
+    ],
+)
+def test_a_daemon_may_start_often_in_half_an_hour(cluster: Cluster, host: str, unit: str) -> None:
+    """Several rollouts restart it; the packages' units refuse its fourth start."""
+    ask = ("systemctl", "show", "--value", "-p", "StartLimitIntervalUSec", unit)
+    assert cluster.run(host, *ask).stdout.strip() == "2min"
 
 
 def test_a_second_deployment_changes_nothing(cluster: Cluster) -> None:

@@ -26,6 +26,14 @@ def call(host: Host, function: str, *arguments: str) -> Any:
     return json.loads(host.check_output(quoted))["local"]
 
 
+def refused(host: Host, function: str, *arguments: str) -> str:
+    """What a function says that must not succeed."""
+    words = ["salt-call", "--local", f"--config-dir={kitchen.SANDBOX}/etc", function, *arguments]
+    done = host.run(" ".join(f"'{word}'" for word in words))
+    assert done.rc != 0
+    return str(done.stdout + done.stderr)
+
+
 def ceph(host: Host, *words: str) -> Any:
     """Ask with Ceph's own command line, not with the modules under test."""
     return json.loads(host.check_output(f"ceph --format json {' '.join(words)}"))
@@ -294,8 +302,10 @@ def test_no_data_move_to_a_new_store_before_somebody_asks_and_none_are_lost_when
     assert call(host, "ceph_flag.held") == {"leases": {}, "strays": [], "idle": []}
 
     # while it holds data nobody gives it up; when it holds none it goes and keeps its number
-    refused = host.run(f"salt-call --local --config-dir={kitchen.SANDBOX}/etc ceph_data.purge host")
-    assert "still runs" in refused.stdout + refused.stderr
+    assert "still runs" in refused(host, "ceph_data.purge", "host")
+    call(host, "ceph_disk.stop", str(number))
+    assert "Have it emptied" in refused(host, "ceph_data.destroy", str(number), "host=host")
+    call(host, "ceph_store.start", str(number))
     assert "nothing that is not elsewhere" in call(host, "ceph_data.evacuate", str(number))
     assert not any(number in acting for acting in groups(host).values())
     call(host, "ceph_disk.stop", str(number))

@@ -7,8 +7,7 @@ import json
 import pytest
 from testinfra.host import Host
 
-from tests.kitchen.ceph.test_ceph import FSID, call, ceph, converge, eventually
-from tests.support import kitchen
+from tests.kitchen.ceph.test_ceph import FSID, call, ceph, converge, eventually, refused
 
 PLACE = "/var/backups/ceph"
 STORE = "/var/lib/ceph/mon/ceph-host"
@@ -28,14 +27,6 @@ def got(host: Host, pool: str) -> str:
 
 def bundles(host: Host) -> list[str]:
     return sorted(host.check_output(f"ls {PLACE}/*.tar.gz").split())
-
-
-def refused(host: Host, function: str, *arguments: str) -> str:
-    """What a function says that must not succeed."""
-    words = ["salt-call", "--local", f"--config-dir={kitchen.SANDBOX}/etc", function, *arguments]
-    done = host.run(" ".join(f"'{word}'" for word in words))
-    assert done.rc != 0
-    return str(done.stdout + done.stderr)
 
 
 def lose(host: Host) -> None:
@@ -112,16 +103,16 @@ def test_all_monitors_are_lost_and_the_bundle_is_older_than_the_data(
     assert "Build a store from the object stores" in refused(
         host, "ceph_rescue.restore", bundle, newest
     )
-    assert "runs: stop ceph-osd.target" in refused(host, "ceph_rescue.harvest", RESCUE)
-    host.check_output(f"systemctl stop {CLIENTS} ceph-osd.target")
+    assert "osd.0 runs: stop it first" in refused(host, "ceph_rescue.harvest", RESCUE)
+    host.check_output(f"systemctl stop {CLIENTS}")
+    assert call(host, "service.stop", "ceph-osd@*") is True
     assert "object stores" in call(host, "ceph_rescue.harvest", RESCUE)
     assert "is no whole store" in refused(host, "ceph_rescue.place", RESCUE)
     call(host, "ceph_rescue.rebuild", RESCUE, bundle)
     call(host, "ceph_rescue.place", RESCUE)
     assert "Monitor host is leader" in call(host, "ceph_monitor.start")
     host.check_output("systemctl start ceph-mgr@host")
-    numbers = [store["id"] for store in call(host, "ceph_store.stores")]
-    host.check_output("systemctl start " + " ".join(f"ceph-osd@{number}" for number in numbers))
+    assert call(host, "service.start", "ceph-osd.target") is True
     assert call(host, "ceph_gate.wait_clean")["ok"] is True
     assert (got(host, "rbd"), got(host, "later")) == ("before", "after")
     assert ceph(host, "auth", "get", "client.app") == key

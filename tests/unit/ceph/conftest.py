@@ -13,6 +13,7 @@ from saltern.modules import (
     ceph_backup,
     ceph_client,
     ceph_cluster,
+    ceph_daemon,
     ceph_data,
     ceph_disk,
     ceph_flag,
@@ -22,13 +23,15 @@ from saltern.modules import (
     ceph_monitor,
     ceph_rescue,
     ceph_rotate,
+    ceph_upmap,
+    readback,
 )
 from saltern.states import ceph_config, ceph_crush, ceph_key, ceph_osd, ceph_pool
 from tests.support.rados import Cluster, library
 
 MODULES = (
-    ceph_backup, ceph_client, ceph_cluster, ceph_data, ceph_disk, ceph_flag, ceph_gate, ceph_host,
-    ceph_map, ceph_monitor, ceph_rescue, ceph_rotate,
+    ceph_backup, ceph_client, ceph_cluster, ceph_daemon, ceph_data, ceph_disk, ceph_flag, ceph_gate,
+    ceph_host, ceph_map, ceph_monitor, ceph_rescue, ceph_rotate, ceph_upmap, readback,
 )  # fmt: skip
 STATES = (ceph_config, ceph_crush, ceph_key, ceph_osd, ceph_pool)
 

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import stat
+import subprocess
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 from salt.exceptions import CommandExecutionError
 
-from saltern.modules import ceph_backup, ceph_rescue
+from saltern.modules import ceph_backup, ceph_daemon, ceph_rescue
 from saltern.states import ceph_backup as states
 from tests.support.rados import Cluster
 
@@ -40,23 +41,30 @@ class Host:
         self.release = 16
         self.ran: list[str] = []
         self.broken = ""
+        self.newest: dict[str, dict[str, int]] = {}
         (self.store / "store.db").mkdir(parents=True)
         (self.store / "keyring").write_text("[mon.]\n")
         (self.store / "store.db/000001.sst").write_bytes(os.urandom(5000))
 
-    def run(self, *command: str, what: str) -> str:
+    def run(self, command: tuple[str, ...], **more: Any) -> Any:
         """Stand for the programs of Ceph and of systemd."""
         line = " ".join(command)
         self.ran.append(line)
         if self.broken and self.broken in line:
-            raise CommandExecutionError(f"{what}: broken.")
+            return subprocess.CompletedProcess(command, 1, "", "it is broken\n")
+        told = ""
         if "--version" in command:
-            return f"ceph version {self.release}.2.15 (abc) name (stable)\n"
+            told = f"ceph version {self.release}.2.15 (abc) name (stable)\n"
         if "stop" in command:
             self.running = False
         if "--extract-monmap" in command:
             Path(command[-1]).write_bytes(b"map")
-        return ""
+        return subprocess.CompletedProcess(command, 0, told, "")
+
+    def ask(self, daemon: str, prefix: str) -> Any:
+        """What object stores say over their own sockets; those that run are in ``newest``."""
+        assert prefix == "status"
+        return self.newest.get(daemon)
 
     def status(self, name: str = "") -> Any:
         mons = [{"name": one} for one in MEMBERS]
@@ -93,8 +101,8 @@ def host(
 ) -> Host:
     made = Host(tmp_path, cluster.fsid)
     for module in (ceph_backup, ceph_rescue):
-        monkeypatch.setattr(module, "_run", made.run)
         monkeypatch.setattr(module, "MONITORS", str(tmp_path / "mon"))
+    monkeypatch.setattr(ceph_daemon.subprocess, "run", made.run)
     monkeypatch.setattr(shutil, "chown", lambda *_: None)
     loaded.update(
         {
@@ -102,6 +110,7 @@ def host(
             "ceph_monitor.start": made.start,
             "ceph_gate.quorum_without": made.without,
             "ceph_cluster.command": made.command,
+            "ceph_daemon.ask": made.ask,
         }
     )
     return made
@@ -294,18 +303,16 @@ def test_nothing_is_restored_over_what_serves(host: Host) -> None:
 
 
 def test_a_running_object_store_is_not_read(
-    host: Host, loaded: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    host: Host, loaded: dict[str, Any], tmp_path: Path
 ) -> None:
     loaded["ceph_store.stores"] = lambda: [{"id": 0}, {"id": 3}]
-    monkeypatch.setattr(
-        ceph_rescue, "_status", lambda store: {"newest_map": 60} if store == 3 else None
-    )
+    host.newest = {"osd.3": {"newest_map": 60}}
     assert ceph_rescue.newest() == 60
     rescue = tmp_path / "rescue"
     with pytest.raises(CommandExecutionError, match=r"osd\.3 runs"):
         ceph_rescue.harvest(str(rescue))
     assert not rescue.exists()
-    monkeypatch.setattr(ceph_rescue, "_status", lambda store: None)
+    host.newest.clear()
     assert ceph_rescue.newest() == 0
     assert "2 object stores" in ceph_rescue.harvest(str(rescue))
     assert [line.split()[2][-6:] for line in host.ran] == ["ceph-0", "ceph-3"]
@@ -316,6 +323,8 @@ def test_half_a_store_is_not_put_in_place(host: Host, tmp_path: Path) -> None:
     with pytest.raises(CommandExecutionError, match="holds no store"):
         ceph_rescue.rebuild(str(rescue))
     (rescue / "store.db").mkdir(parents=True)
+    # what the harvest leaves besides
+    (rescue / "kv_backend").write_text("rocksdb\n")
     host.lose()
     with pytest.raises(CommandExecutionError, match="is no whole store"):
         ceph_rescue.place(str(rescue))
@@ -323,7 +332,7 @@ def test_half_a_store_is_not_put_in_place(host: Host, tmp_path: Path) -> None:
 
 
 def test_a_store_is_rebuilt_with_the_keys_of_a_bundle(
-    host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    host: Host, loaded: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path = bundle(host)
     monitors = [{"name": name} for name in reversed(MEMBERS)]
@@ -342,6 +351,11 @@ def test_a_store_is_rebuilt_with_the_keys_of_a_bundle(
     assert (host.store / "keyring").read_text().startswith("[mon.]\n\tkey = AQAAAAAA")
     # others take theirs from the same directory
     assert (rescue / "store.db/CURRENT").exists()
+    # what is added to it later makes it half a store again
+    loaded["ceph_store.stores"] = lambda: []
+    ceph_rescue.harvest(str(rescue))
+    with pytest.raises(CommandExecutionError, match="is no whole store"):
+        ceph_rescue.place(str(rescue), replace=True)
 
 
 def test_a_prediction_stops_nothing(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

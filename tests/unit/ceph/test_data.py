@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ import pytest
 from salt.exceptions import CommandExecutionError
 
 from saltern.modules import (
+    ceph_daemon,
     ceph_data,
     ceph_disk,
     ceph_flag,
     ceph_map,
     ceph_monitor,
     ceph_rotate,
+    ceph_upmap,
 )
 from tests.support.rados import Cluster
 
@@ -71,18 +74,37 @@ def test_what_is_not_elsewhere_in_time_is_told(cluster: Cluster) -> None:
     assert "3 active+remapped+backfilling" in str(told.value)
 
 
-def test_a_dead_store_is_given_up_only_when_somebody_accepts_it(cluster: Cluster) -> None:
+def test_a_dead_store_is_given_up_only_when_somebody_accepts_it(
+    cluster: Cluster, said: list[str]
+) -> None:
     cluster.osds[3]["up"] = 0
     cluster.slowness = None
     cluster.states = {"active+clean": 30, "active+undersized+degraded": 3}
-    with pytest.raises(CommandExecutionError, match=r"osd.3 cannot go for ever"):
-        ceph_data.destroy(3, host="osd02", limit=0)
+    # while it is in, its copies go nowhere: nothing is waited for
+    with pytest.raises(CommandExecutionError, match=r"osd.3 cannot go for ever.*evacuate"):
+        ceph_data.destroy(3, host="osd02")
+    assert said == []
     assert "others serve all of its data" in ceph_data.evacuate(3, accept=True)
     told = ceph_data.destroy(3, host="osd02", accept=True)
     assert told == "osd.3 is given up; its number waits for a new one."
     assert cluster.osds[3]["destroyed"] is True
     assert cluster.osds[3]["in"] == 1  # no data are moved twice
     assert ceph_data.destroy(3, host="osd02") == "osd.3 is given up."
+
+
+def test_a_store_that_was_emptied_goes_when_the_others_have_settled(
+    cluster: Cluster, said: list[str]
+) -> None:
+    """Its placement groups find each other again after it stopped: that is waited for."""
+    cluster.osds[3].update({"up": 0, "in": 0})
+    cluster.slowness = 3
+    cluster.states = {"active+clean": 30, "active+undersized": 2, "peering": 1}
+    assert ceph_data.destroy(3, host="osd02").startswith("osd.3 is given up")
+    assert len(said) == 1
+    cluster.osds[2].update({"up": 0, "in": 0})
+    cluster.slowness = None
+    with pytest.raises(CommandExecutionError, match=r"not done after 0\.0 s"):
+        ceph_data.destroy(2, host="osd02", limit=0)
 
 
 def test_nobody_can_accept_that_data_are_nowhere_else(cluster: Cluster) -> None:
@@ -181,9 +203,24 @@ def test_a_nearly_full_cluster_keeps_its_hosts(cluster: Cluster) -> None:
 def test_a_host_whose_data_are_not_elsewhere_is_not_forgotten(cluster: Cluster) -> None:
     for number in (4, 5):
         cluster.osds[number]["up"] = 0
-    with pytest.raises(CommandExecutionError, match=r"cannot go for ever"):
-        ceph_data.purge("osd03")
+    with pytest.raises(CommandExecutionError, match=r"not done after 0\.0 s.*cannot go for ever"):
+        ceph_data.purge("osd03", limit=0)
     assert sorted(cluster.osds) == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_host_is_forgotten_when_the_others_have_settled(
+    cluster: Cluster, said: list[str]
+) -> None:
+    ceph_data.empty("osd03")
+    said.clear()
+    cluster.destroyable.clear()
+    for number in (4, 5):
+        cluster.osds[number]["up"] = 0
+    cluster.slowness = 3
+    cluster.states = {"active+clean": 30, "peering": 3}
+    assert ceph_data.purge("osd03") == "osd03 is not in the cluster any more."
+    assert said
+    assert sorted(cluster.osds) == [0, 1, 2, 3]
 
 
 # --- a new host -----------------------------------------------------------------------------------
@@ -229,6 +266,23 @@ def test_nothing_moves_before_it_is_let_go(
     loaded["ceph_flag.give"] = give
     ceph_data.fill("osd04")
     assert all(numbers[0] == 6 for numbers in map(grown.should_be, data))
+
+
+def test_a_group_that_was_mapped_before_is_held_where_it_is(grown: Cluster) -> None:
+    grown.upmaps, grown.flags = {"1.0": [[3, 2]]}, {"norebalance"}
+    assert ceph_upmap.moving() == {}
+    grown.osds[6]["weight"] = 1
+    found = ceph_upmap.moving()
+    assert sorted(found) == sorted(grown.placed)
+    assert found["1.0"]["now"] == [[3, 2]]
+    for group, pairs in found.items():
+        ceph_upmap.put(group, pairs["hold"])
+    assert ceph_upmap.moving() == {}
+    # and back
+    ceph_upmap.put("1.0", found["1.0"]["now"])
+    assert list(ceph_upmap.moving()) == ["1.0"]
+    ceph_upmap.put("1.0", [])
+    assert "1.0" not in grown.upmaps
 
 
 def test_a_fill_that_ended_in_the_middle_is_gone_on_with(
@@ -363,7 +417,13 @@ def ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     """Programs that were run; stores of monitors are below a directory of the test."""
     found: list[str] = []
     monkeypatch.setattr(ceph_monitor, "STORES", str(tmp_path / "mon"))
-    monkeypatch.setattr(ceph_monitor, "_run", lambda *argv, what: found.append(" ".join(argv)))
+    done = subprocess.CompletedProcess((), 0, "", "")
+
+    def run(command: tuple[str, ...], **more: Any) -> Any:
+        found.append(" ".join(command))
+        return done
+
+    monkeypatch.setattr(ceph_daemon.subprocess, "run", run)
     return found
 
 
@@ -373,7 +433,7 @@ def test_a_monitor_leaves_the_map_and_cannot_come_back(
     (tmp_path / "mon/ceph-mon01/store.db").mkdir(parents=True)
     assert ceph_monitor.leave() == "Monitor mon01 left the cluster."
     assert cluster.monitors == ["mon02", "mon03"]
-    assert ran == ["systemctl disable --quiet --now ceph-mon@mon01"]
+    assert ran[0] == "systemctl disable --quiet --now ceph-mon@mon01"
     (left,) = (tmp_path / "mon").iterdir()
     assert left.name.startswith(".left-mon01-")
     assert ceph_monitor.leave() == "Monitor mon01 left the cluster."
@@ -387,17 +447,16 @@ def test_a_monitor_that_is_needed_stays(cluster: Cluster, ran: list[str]) -> Non
 
 
 def test_a_manager_gets_a_new_key_that_nobody_sees(
-    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, ran: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caps = {"mon": "allow profile mgr", "osd": "allow *"}
     cluster.users["mgr.mon01"] = {"key": "old", "caps": caps}
     place = tmp_path / "mgr/ceph-mon01"
     place.mkdir(parents=True)
-    done = type("Done", (), {"returncode": 0})
     monkeypatch.setattr(ceph_rotate, "MANAGERS", str(tmp_path / "mgr"))
-    monkeypatch.setattr(ceph_rotate.subprocess, "run", lambda *argv, **more: done)
-    monkeypatch.setattr(ceph_rotate.shutil, "chown", lambda *argv: None)
+    monkeypatch.setattr(ceph_daemon.shutil, "chown", lambda *argv: None)
     told = ceph_rotate.manager()
+    assert ran == ["systemctl restart ceph-mgr@mon01"]
     key = cluster.users["mgr.mon01"]["key"]
     assert (key != "old", cluster.users["mgr.mon01"]["caps"]) == (True, caps)
     assert f"key = {key}" in (place / "keyring").read_text()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime
 import json
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from salt.exceptions import CommandExecutionError
 from saltern.modules import (
     ceph_client,
     ceph_cluster,
+    ceph_daemon,
     ceph_gate,
     ceph_host,
     ceph_map,
@@ -306,6 +308,14 @@ def test_what_the_cluster_warns_of_has_a_code(
     assert ceph_gate.cluster()["code"] == "ok"
 
 
+def test_a_check_may_be_about_some_warnings_alone(cluster: Cluster) -> None:
+    cluster.checks = {"OSD_DOWN": "1 osds down"}
+    assert ceph_gate.cluster(only=["MON_CLOCK_SKEW"])["code"] == "ok"
+    cluster.checks["MON_CLOCK_SKEW"] = "clock skew detected on mon.mon02"
+    found = ceph_gate.cluster(only=["MON_CLOCK_SKEW"])
+    assert (found["verdict"], "mon.mon02" in found["sentence"]) == ("fail", True)
+
+
 def test_a_cluster_that_does_not_answer_has_a_code(cluster: Cluster) -> None:
     cluster.up = False
     for check in (ceph_gate.cluster, ceph_gate.in_quorum, ceph_gate.pgs, ceph_gate.manager_active):
@@ -337,18 +347,35 @@ def stores(loaded: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> list[dict
     loaded["ceph_store.find"] = lambda path: next((s for s in found if s["path"] == path), None)
     devices = [{"path": store["path"]} for store in found]
     pillar = {"host": {"name": "osd01"}, "ceph": {"osd": {"devices": devices}}}
-    monkeypatch.setattr(ceph_host, "__pillar__", pillar, raising=False)
+    for module in (ceph_daemon, ceph_host):
+        monkeypatch.setattr(module, "__pillar__", pillar, raising=False)
     return found
 
 
 def test_object_stores_of_a_host(cluster: Cluster, stores: list[dict[str, Any]]) -> None:
     assert ceph_host.osds_up() == {"ok": True, "sentence": "2 object stores are up and in."}
-    cluster.osds[1]["up"] = 0
-    assert ceph_host.osds_up()["sentence"] == "osd.1 is down."
     cluster.osds[1].update(up=1, **{"in": 0})
-    assert ceph_host.osds_up()["sentence"] == "osd.1 is out."
+    assert ceph_host.osds_up() == {"ok": False, "sentence": "osd.1 is out."}
     stores.pop()
     assert ceph_host.osds_up()["sentence"] == "No object store is on /srv/ceph/1."
+
+
+@pytest.mark.usefixtures("stores")
+def test_a_dead_store_counts_until_it_is_accepted(cluster: Cluster) -> None:
+    cluster.osds[1]["up"] = 0
+    cluster.checks = {"OSD_DOWN": "1 osds down"}
+    found = ceph_host.osds_up()
+    assert found["ok"] is False
+    assert re.fullmatch(r"osd.1 is down since \S+\.", found["sentence"])
+    cluster.muted = {"OSD_DOWN"}
+    found = ceph_host.osds_up()
+    assert found["ok"] is True
+    assert re.fullmatch(r"osd.1 is down since \S+, which is accepted\.", found["sentence"])
+    # that says nothing of one that nobody knows
+    del cluster.osds[0]
+    found = ceph_host.osds_up()
+    assert found["ok"] is False
+    assert found["sentence"].startswith("osd.0 is not in the cluster; osd.1 is down since ")
 
 
 @pytest.mark.usefixtures("stores")
@@ -422,7 +449,7 @@ def place(loaded: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """Directories of a host with no daemon."""
     monkeypatch.setattr(ceph_store, "STORES", str(tmp_path / "osd"))
     monkeypatch.setattr(ceph_monitor, "STORES", str(tmp_path / "mon"))
-    monkeypatch.setattr(ceph_monitor, "SOCKET", str(tmp_path / "ceph-mon.{}.asok"))
+    monkeypatch.setattr(ceph_daemon, "SOCKETS", str(tmp_path / "ceph-{}.asok"))
     loaded["ceph_store.fsids"] = ceph_store.fsids
     return tmp_path
 

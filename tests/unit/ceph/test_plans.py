@@ -146,6 +146,19 @@ def test_a_host_leaves_empty_and_a_monitor_leaves_the_map(
     assert ("ceph_monitor.leave", ("mon03",), ()) in calls(plan)
 
 
+def test_a_new_host_joins_and_nobody_else_is_worked_on(
+    source: TreeSource, nodes: dict[str, CompiledNode]
+) -> None:
+    before = {node: one for node, one in nodes.items() if node != OSD3}
+    plan = planned(source, before, "scale-out", nodes="osd03", target=nodes, now=facts(nodes))
+    steps = [step for _, _, step in plan.steps() if step.calls]
+    assert {node for step in steps for call in step.calls for node in call.nodes} == {OSD3}
+    assert not [step for step in steps if step.kind == "drain"]
+    # it has nothing yet that could be missed
+    assert not [asked for wave in gates(plan) for asked in wave if asked[0] != "osd03"]
+    assert not [call for call in calls(plan) if call[0].startswith("ceph_data")]
+
+
 def test_data_move_to_a_new_host_only_when_asked(
     source: TreeSource, nodes: dict[str, CompiledNode]
 ) -> None:

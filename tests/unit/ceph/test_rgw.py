@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from saltern.modules import ceph_rgw
+from saltern.modules import ceph_rgw, readback
 from saltern.states import ceph_rgw_user
 
 SECRET, OTHER = "0123456789abcdef0123", "fedcba98765432100123"
@@ -65,6 +65,7 @@ def admin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Admin:
         f"ceph_rgw.{name}": getattr(ceph_rgw, name)
         for name in ("fingerprint", "user", "put_user", "remove_user")
     }
+    functions.update({f"readback.{n}": getattr(readback, n) for n in ("present", "absent")})
     monkeypatch.setattr(ceph_rgw_user, "__salt__", functions, raising=False)
     monkeypatch.setattr(ceph_rgw_user, "__opts__", {"test": False}, raising=False)
     return made

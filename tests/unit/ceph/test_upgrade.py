@@ -63,6 +63,7 @@ class Host:
     def functions(self) -> dict[str, Callable[..., Any]]:
         return {
             "ceph_cluster.command": self.command,
+            "ceph_daemon.name": lambda: "mon01",
             "ceph_store.stores": lambda: [{"id": 0, "unit": "ceph-osd@0"}],
             "ceph_upgrade.daemons": ceph_upgrade.daemons,
             "pkg.latest_version": lambda name, refresh: self.candidate,
@@ -136,6 +137,18 @@ def test_a_test_touches_nothing(host: Host, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(states, "__opts__", {"test": True}, raising=False)
     assert states.stopped("x")["result"] is None
     assert not host.stopped
+
+
+@pytest.mark.parametrize(("act", "done"), [("stop", "stopped"), ("start", "started")])
+def test_a_unit_that_systemd_cannot_move_is_named(
+    host: Host, monkeypatch: pytest.MonkeyPatch, act: str, done: str
+) -> None:
+    functions = {**host.functions(), f"service.{act}": lambda unit: False}
+    monkeypatch.setattr(states, "__salt__", functions)
+    host.stopped = set() if act == "stop" else {"ceph-mon@mon01"}
+    found = getattr(states, done)("x")
+    assert found["result"] is False
+    assert found["comment"] == f"ceph-mon@mon01 cannot be {done}: journalctl -u ceph-mon@mon01."
 
 
 def test_a_silent_cluster_is_no_permission(host: Host) -> None:

@@ -143,3 +143,8 @@ def test_the_first_monitor_that_is_there_is_asked() -> None:
         ask.first(Bus(), names, "bad.one")
     with pytest.raises(BusError, match="no host of a monitor answers"):
         ask.first(Bus(), ["mon01"], "ceph_map.facts")
+
+
+def test_what_is_accepted_ends_when_it_is_worse_but_not_by_writes() -> None:
+    assert ask.mute("OSD_DOWN", "1h") == {"code": "OSD_DOWN", "ttl": "1h"}
+    assert ask.mute("PG_DEGRADED", "1h") == {"code": "PG_DEGRADED", "ttl": "1h", "sticky": True}
