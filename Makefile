@@ -74,7 +74,7 @@ test: lint quick  ## everything: lint, all layers, the lab, Kitchen suites on De
 
 .PHONY: test-full
 test-full: lint quick  ## as test, with Debian 13 and the long drills
-	$(PYTEST) tests/unit -m full $(ARGS)
+	$(PYTEST) tests/unit tests/functional -m full $(ARGS)
 	$(call hosts)
 
 .PHONY: bench-model
@@ -86,9 +86,8 @@ bench-rollout: venv  ## time rollouts of a hundred minions, beside salt and ansi
 	$(BIN)/python -m tests.bench.rollout $(ARGS)
 
 .PHONY: bench-deploy
-bench-deploy: venv  ## time a deploy of CLUSTER from nothing, hosts taken down before
-	$(BIN)/saltern lab down --lab $(CLUSTER)
-	time $(BIN)/saltern deploy $(CLUSTER)
+bench-deploy: venv  ## time a deploy of CLUSTER from nothing and look for changes after it (ARGS=--cold: empty caches)
+	$(BIN)/python -m tests.bench.deploy $(CLUSTER) $(ARGS)
 
 .PHONY: clean
 clean:  ## bring labs down and remove what was built in the tree (caches outside it stay)

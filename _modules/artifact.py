@@ -250,15 +250,15 @@ def switch(link, target):
 
 def native(modules, source=DISTRIBUTION):
     """
-    Find extension modules of the distribution's Python, for an environment that no wheel brings
-    them to (bindings of librados, librbd, libvirt).
+    Find modules of the distribution's Python, each one file, for an environment that no wheel
+    brings them to (bindings of librados, librbd, libvirt).
 
     modules
         Names to import, such as ``[rados, rbd]``
     source
         Directory that the distribution's packages install to
 
-    Returns ``{file name: path}``: each module for every Python that the distribution has. Raises
+    Returns ``{file name: path}``: an extension for every Python that the distribution has. Raises
     ``CommandExecutionError`` with the names of those that are not there.
 
     CLI Example:
@@ -269,13 +269,14 @@ def native(modules, source=DISTRIBUTION):
     """
     found, missing = {}, []
     for module in modules:
-        paths = glob.glob(os.path.join(glob.escape(source), f"{glob.escape(module)}.*so"))
+        stem = os.path.join(glob.escape(source), glob.escape(module))
+        paths = [path for end in (".*so", ".py") for path in glob.glob(f"{stem}{end}")]
         found.update({os.path.basename(path): path for path in paths})
         if not paths:
             missing.append(module)
     if missing:
         raise CommandExecutionError(
-            f"{source} has no extension module {', '.join(missing)}: install the package that"
+            f"{source} has no module {', '.join(missing)}: install the package that"
             " brings it (source:native:packages)"
         )
     return found

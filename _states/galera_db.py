@@ -78,7 +78,7 @@ def user_present(name, password, host="%", require_ssl=True):
             digest,
         )
 
-    return _converge(account, f"User {account}", wanted, look, act, secret="hash")  # noqa: S106
+    return _converge(account, f"User {account}", wanted, look, act, secret=("hash",))
 
 
 def grants_present(name, database, host="%", privileges=("ALL",)):
@@ -117,46 +117,9 @@ def grants_present(name, database, host="%", privileges=("ALL",)):
     return _converge(f"{account} on {database}", f"Grants of {account}", wanted, look, act)
 
 
-def _converge(name, label, wanted, look, act, secret=""):
-    """Compare, act, read back; ``secret`` names the value that is never shown."""
-    ret = {"name": name, "changes": {}, "result": True, "comment": f"{label}: as wanted."}
-    try:
-        now = look()
-    except CommandExecutionError as err:
-        if __opts__["test"]:
-            ret.update(result=None, comment=f"{label}: cannot be told yet. {err}")
-        else:
-            ret.update(result=False, comment=f"{label}: {err}")
-        return ret
-    if now == wanted:
-        return ret
-    changes = {
-        key: "changed" if key == secret else {"old": (now or {}).get(key), "new": value}
-        for key, value in wanted.items()
-        if (now or {}).get(key) != value
-    }
-    if now is None and secret:
-        changes[secret] = "set"
-    if __opts__["test"]:
-        verb = "altered" if now else "created"
-        ret.update(result=None, changes=changes, comment=f"{label}: would be {verb}.")
-        return ret
-    try:
-        act(now)
-        after = look()
-    except CommandExecutionError as err:
-        ret.update(result=False, comment=f"{label}: {err}")
-        return ret
-    if after != wanted:
-        wrong = ", ".join(key for key in wanted if (after or {}).get(key) != wanted[key])
-        ret.update(
-            result=False,
-            changes=changes,
-            comment=f"{label}: written, but read back with a different {wrong}.",
-        )
-        return ret
-    ret.update(changes=changes, comment=f"{label}: {'altered' if now else 'created'}.")
-    return ret
+def _converge(name, label, wanted, look, act, secret=()):
+    test = __opts__["test"]
+    return __salt__["readback.present"](name, label, wanted, look, act, test, secret)
 
 
 def _sql(statement, *args):

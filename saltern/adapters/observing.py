@@ -26,7 +26,7 @@ PRESENCE = 15.0
 #: In place of the hash of an artifact that is not there.
 _MISSING = "missing"
 #: What hosts get of the master's plugins, each from the directory ``_<kind>``.
-_PLUGINS = ("modules", "states", "grains")
+_PLUGINS = ("modules", "states", "grains", "executors")
 
 
 class FleetBus(Bus, JobBus, Protocol):

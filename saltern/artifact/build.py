@@ -79,7 +79,8 @@ def recipe(service: Service, suite: str = SUITE) -> str:
     """
     parts = [BUILD_VERSION, suite, service.lock_sha256(), service.prefix, service.python]
     parts += [service.wsgi, service.imports, asdict(service.database)]
-    parts += [asdict(service.check)]
+    # what is empty does not count: it came later than artifacts that do without it
+    parts += [{key: value for key, value in asdict(service.check).items() if value}]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -218,7 +219,7 @@ if not callable(importlib.import_module(wsgi).application):
 
 
 def _check(service: Service, chroot: Chroot, log: Path) -> None:
-    """Bring an empty schema up to date and load the WSGI application, as a host would.
+    """Bring an empty schema up to date (where it can be) and load the WSGI application.
 
     The application runs code when it is imported, so nothing less shows that it starts.
     """
@@ -226,11 +227,17 @@ def _check(service: Service, chroot: Chroot, log: Path) -> None:
     file = chroot.upper / service.check.file.lstrip("/")
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(service.check.text(), encoding="utf-8")
-    commands = [[f"{service.prefix}/bin/{name}", *args] for name, *args in service.database.sync]
+    schema = () if service.check.without_schema else service.database.sync
+    commands = [[f"{service.prefix}/bin/{name}", *args] for name, *args in schema]
     commands.append([python, "-B", "-c", IMPORT_CHECK, service.wsgi, *service.imports])
     # one call: /tmp, where the schema is, lives as long as the namespace of the call
     script = " && ".join(shlex.join(command) for command in commands)
-    chroot.run(["sh", "-c", script], what=f"starting the application of {service.name}", log=log)
+    chroot.run(
+        ["sh", "-c", script],
+        what=f"starting the application of {service.name}",
+        env=dict(service.check.environ),
+        log=log,
+    )
     site = next((chroot.upper / service.prefix.lstrip("/") / "lib").glob("python3*/site-packages"))
     if not (site / service.database.migrations).is_dir():
         raise ArtifactError(f"{service.database.migrations} is not in the environment",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -39,10 +39,14 @@ class Check:
 
     :param file: where the service looks for it
     :param data: section -> option -> value
+    :param environ: variables that tell it where its configuration is, where it needs any
+    :param without_schema: the commands of the schema are not run: they know no SQLite
     """
 
     file: str
     data: Mapping[str, Mapping[str, Any]]
+    environ: Mapping[str, str] = field(default_factory=dict)
+    without_schema: bool = False
 
     def text(self) -> str:
         """Return the configuration as the service reads it."""
@@ -183,7 +187,7 @@ def _service(product: str, release: str, name: str, entry: Mapping[str, Any]) ->
         sdists=tuple(data.get("sdists", ())),
         wsgi=data["wsgi"],
         imports=tuple(data.get("imports", ())),
-        check=Check(data["check"]["file"], data["check"]["data"]),
+        check=Check(**data["check"]),
         database=Database(
             migrations=database["migrations"],
             section=database["section"],

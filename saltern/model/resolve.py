@@ -286,7 +286,9 @@ class Resolver:
             known = self._folded.get(id(node))
             if known is None:
                 # the node is kept beside its value: an id is unique only while it lives
-                known = self._folded[id(node)] = (node, self._fold(node))
+                known = self._folded[id(node)] = (node, *self._folding(node))
+            if known[2] is not None:
+                raise MissingReference(known[2])
             return known[1]
         if kind is Query:
             return self._ask(node)
@@ -368,7 +370,8 @@ class Resolver:
             raise TreeError(f"more than {MAX_CHAIN} references lead to each other")
         failed = self._failed.get(ref)
         if failed is not None:
-            raise failed
+            # without the way it came the first time, which would grow with each
+            raise failed.with_traceback(None)
         self._pending.append(ref)
         try:
             value = self.top(self._walk(path, ref))
@@ -392,6 +395,17 @@ class Resolver:
                     raise MissingReference(ref) from None
                 return found
         return node
+
+    def _folding(self, layers: Layers) -> tuple[Any, str | None]:
+        """What layers come to, or which reference in them has no value.
+
+        That one is kept as well: what contains itself has layers of the same layers, and each of
+        these would look for it twice as often as the one before.
+        """
+        try:
+            return self._fold(layers), None
+        except MissingReference as err:
+            return None, err.ref
 
     def _fold(self, layers: Layers) -> Any:
         """Merge the layers of one key, lowest first (``ValueList.render`` of reclass)."""

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from saltern.errors import PreflightError
 
 #: The role whose node holds the administrator's credentials in its pillar.
-ROLE = "openstack.resources"
+ROLE = "openstack.client"
 
 
 @dataclass(frozen=True)
@@ -53,20 +53,20 @@ class Target:
 
 
 def target(pillar: Mapping[str, Any]) -> Target:
-    """Make a target of the pillar of the node with the role ``openstack.resources``.
+    """Make a target of the pillar of the node with the role ``openstack.client``.
 
-    :param pillar: with ``openstack:resources`` (decrypted) and ``topology``
+    :param pillar: with ``openstack:client`` (decrypted) and ``topology``
     :raises PreflightError: the pillar lacks something
     """
     topology = pillar.get("topology") or {}
-    resources = (pillar.get("openstack") or {}).get("resources") or {}
-    auth = resources.get("auth") or {}
+    client = (pillar.get("openstack") or {}).get("client") or {}
+    auth = client.get("auth") or {}
     for key in ("url", "password"):
         if not auth.get(key):
             raise PreflightError(
-                f"the pillar has no openstack:resources:auth:{key}",
+                f"the pillar has no openstack:client:auth:{key}",
                 where=f"cluster {topology.get('cluster', '?')}",
-                cure=f"Include service.openstack.resources for the node with role {ROLE}",
+                cure=f"Include service.openstack.client for the node with role {ROLE}",
             )
     names = ("username", "project", "user_domain", "project_domain")
     given = {name: auth[name] for name in names if name in auth}
@@ -79,7 +79,7 @@ def target(pillar: Mapping[str, Any]) -> Target:
     return Target(
         cluster=str(topology.get("cluster", "")),
         credentials=credentials,
-        region=resources.get("region", "RegionOne"),
+        region=client.get("region", "RegionOne"),
         interface=auth.get("interface", "public"),
         members={role: tuple(sorted(ids)) for role, ids in (topology.get("roles") or {}).items()},
     )

@@ -193,7 +193,7 @@ class Fleet:
     def _minion(self, node: str, folder: Path) -> dict[str, Any]:
         return {
             # as in etc/minion.d
-            **yaml.safe_load((TREE / "etc/minion.d/10-saltern.conf").read_text()),
+            **yaml.safe_load("".join(one.read_text() for one in TREE.glob("etc/minion.d/*.conf"))),
             **self.settings,
             "id": node,
             "user": "root",

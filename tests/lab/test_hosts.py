@@ -17,7 +17,7 @@ from saltern.errors import LabError, PreflightError
 from saltern.lab import names
 from saltern.lab.cgroups import Cgroups
 from saltern.lab.nspawn import NspawnProvider
-from saltern.lab.provider import Bind, HostSpec
+from saltern.lab.provider import Bind, HostSpec, Link
 from tests.support.cluster import eventually
 from tests.support.hosts import why_no_hosts
 
@@ -26,7 +26,13 @@ HOSTS = ("one", "two")
 
 def specs(*binds: Bind) -> list[HostSpec]:
     return [
-        HostSpec(name, f"{name}.hosts.test", f"10.77.7.{number}", binds=binds)
+        HostSpec(
+            name,
+            f"{name}.hosts.test",
+            f"10.77.7.{number}",
+            binds=binds,
+            links=(Link("eth1", "tenant", f"10.77.6.{number}/24"), Link("eth2", "provider")),
+        )
         for number, name in enumerate(HOSTS, start=1)
     ]
 
@@ -99,7 +105,21 @@ def test_hosts_have_no_route_out(lab: NspawnProvider) -> None:
 def test_the_machine_gets_no_interface_and_no_address(lab: NspawnProvider) -> None:
     links = subprocess.run(["ip", "-o", "addr"], capture_output=True, text=True, check=True).stdout
     assert "10.77.7." not in links
+    assert "10.77.6." not in links
     assert names.BRIDGE not in links
+
+
+def test_further_networks_are_networks_of_their_own(lab: NspawnProvider) -> None:
+    assert ping(lab, "one", "10.77.6.2")
+    # what uses a card without an address gives it one
+    for number, name in enumerate(HOSTS, start=1):
+        lab.exec(name, ["ip", "addr", "add", f"10.77.5.{number}/24", "dev", "eth2"])
+    assert ping(lab, "two", "10.77.5.1")
+    # the other networks do not stand in for one that is cut
+    lab.exec("two", ["ip", "link", "set", "eth1", "down"])
+    assert not ping(lab, "one", "10.77.6.2")
+    assert ping(lab, "one", "10.77.5.2")
+    lab.exec("two", ["ip", "link", "set", "eth1", "up"])
 
 
 def test_up_again_changes_nothing(lab: NspawnProvider) -> None:
@@ -113,7 +133,9 @@ def test_a_host_that_restarts_itself_comes_back(lab: NspawnProvider) -> None:
     lab.exec("one", ["touch", "/root/kept", "/run/lost"])
     lab.exec("one", ["systemctl", "reboot"], check=False)
     assert eventually(lambda: lab.leader("one") not in (0, before), 60)
-    assert eventually(lambda: ping(lab, "two", "one"), 60)
+    # its address answers before it is there: the network outlives a restart
+    assert eventually(lambda: [host.state for host in lab.status()] == ["running", "running"], 60)
+    assert ping(lab, "two", "one")
     assert lab.exec("one", ["ls", "/root/kept", "/run/lost"], check=False).stdout == "/root/kept\n"
 
 
@@ -173,6 +195,27 @@ def test_two_labs_with_one_subnet_do_not_meet(lab: NspawnProvider) -> None:
     finally:
         other.down()
     assert traces("hosts-test-2") == []
+
+
+def test_a_host_leaves_without_a_trace_and_the_others_stay(lab: NspawnProvider) -> None:
+    third = HostSpec("three", "three.hosts.test", "10.77.7.3", links=(Link("eth1", "storage"),))
+    before = {name: lab.leader(name) for name in HOSTS}
+    assert lab.up([*specs(), third]) == ["three"]
+    assert ping(lab, "one", "10.77.7.3")
+    key = lab.directory / "pki/three.hosts.test.pem"
+    key.parent.mkdir(exist_ok=True)
+    key.touch()
+    lab.remove("three")
+    assert [trace for trace in traces("hosts-test") if "three" in trace] == []
+    assert not (lab.directory / "hosts/three").exists()
+    assert not key.exists()
+    assert sorted(lab.specs()) == sorted(HOSTS)
+    assert {name: lab.leader(name) for name in HOSTS} == before
+    with pytest.raises(LabError, match="no host 'three'"):
+        lab.remove("three")
+    # its name and its address are free for another one
+    assert lab.up([*specs(), third]) == ["three"]
+    lab.remove("three")
 
 
 def test_an_address_twice_is_refused_before_anything_is_touched() -> None:

@@ -69,7 +69,7 @@ def test_the_cluster_comes_back_with_all_that_it_had(cluster: Cluster) -> None:
         assert code == 2, printed
 
         units(cluster, "stop", MONITORS, "ceph-mgr.target", "ceph-radosgw.target")
-        units(cluster, "stop", STORES, "ceph-osd.target")
+        units(cluster, "stop", STORES, "ceph-osd@*")
         for before, host in zip((None, *STORES), STORES, strict=False):
             if before:
                 carry(cluster, RESCUE, before, host)

@@ -16,6 +16,7 @@ PLUGIN_DIRS = {
     "_states": "states",
     "_runners": "runners",
     "_engines": "engines",
+    "_executors": "executors",
     "_pillar": "pillar",
     "_tops": "tops",
     "_grains": "grains",
@@ -56,9 +57,9 @@ def service_roles() -> list[tuple[str, str]]:
 
 
 def formula_roles() -> list[tuple[str, str]]:
-    """Those of services with a formula; of the others there are classes and schemas only."""
+    """Those with a formula; of the others there are classes and schemas only."""
     return [
         (service, role)
         for service, role in service_roles()
-        if (TREE / "formulas" / service / "init.sls").is_file()
+        if (TREE / "formulas" / service / f"{role}.sls").is_file()
     ]

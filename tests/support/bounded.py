@@ -13,11 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-#: CPU seconds of its own after which work counts as hanging, whatever else the machine does. The
-#: kernel's for it are bounded more generously: a host that takes memory back makes them many
-CPU, KERNEL = 2, 10
+#: CPU seconds of its own after which work counts as hanging: many times what any takes, as a busy
+#: machine with shared caches counts double. The kernel's for it are bounded more generously: a host
+#: that takes memory back makes them many
+CPU, KERNEL = 10, 20
 #: seconds after which work that uses no CPU counts as hanging
-WALL = 20
+WALL = 60
 #: bytes of memory that the work may take in addition
 MEMORY = 1 << 30
 

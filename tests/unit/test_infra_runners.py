@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from saltern.adapters import members
 from saltern.rollout.ports import Call, Return
 from saltern.rollout.returns import silent
 from saltern.runners import galera, rabbitmq
@@ -35,7 +36,7 @@ def bus(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str, Call], Retu
             monkeypatch.setattr(module, "__context__", {}, raising=False)
             told = {"event.send": lambda tag, data: True}
             monkeypatch.setattr(module, "__salt__", told, raising=False)
-            monkeypatch.setattr(module, "load_members", lambda *_: NODES)
+        monkeypatch.setattr(members, "load_members", lambda source, cluster, role: NODES)
         return bus
 
     return install
@@ -62,6 +63,22 @@ def test_the_members_come_from_the_model(bus: Callable[..., FakeBus]) -> None:
     asked = bus(facts(STOPPED))
     galera.form(cluster="demo")
     assert asked.published[0][0].nodes == tuple(NODES)
+
+
+@pytest.mark.parametrize("nodes", ["inf02,inf03", " inf02 , inf03,", ["inf02", "inf03"]])
+def test_members_that_are_named_are_those(
+    bus: Callable[..., FakeBus], nodes: str | list[str]
+) -> None:
+    asked = bus(facts({"up": True, "members": [], "running": [], "partitions": {}, "stale": []}))
+    rabbitmq.form(cluster="demo", nodes=nodes, test=True)
+    assert asked.published[0][0].nodes == ("inf02", "inf03")
+
+
+def test_nobody_is_asked_when_no_cluster_is_meant(bus: Callable[..., FakeBus]) -> None:
+    asked = bus(facts(STOPPED))
+    ret = galera.form()
+    assert (ret["result"], asked.published) == (False, [])
+    assert "cluster" in ret["comment"]
 
 
 def test_recover_takes_lists_as_text(bus: Callable[..., FakeBus]) -> None:

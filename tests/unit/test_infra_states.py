@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from salt.exceptions import CommandExecutionError
 
-from saltern.modules import galera_sql
+from saltern.modules import galera_sql, readback
 from saltern.states import galera_db, rabbitmq_server
 
 SECRET = "correct horse battery"
@@ -80,6 +80,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
         "galera_sql.run": server.run,
         "galera_sql.password_hash": galera_sql.password_hash,
         "galera_sql.identifier": galera_sql.identifier,
+        "readback.present": readback.present,
     }
     monkeypatch.setattr(galera_db, "__salt__", functions, raising=False)
     monkeypatch.setattr(galera_db, "__opts__", {"test": False}, raising=False)

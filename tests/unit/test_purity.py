@@ -20,7 +20,7 @@ PURE_FILES = [
     for path in sorted((TREE / "saltern").rglob("*.py"))
     if "adapters" not in path.relative_to(TREE / "saltern").parts
 ]
-ON_NODES = plugin_files("_modules", "_states", "_grains")
+ON_NODES = plugin_files("_modules", "_states", "_grains", "_executors")
 
 #: imports every module of saltern outside adapters/ with salt made unimportable
 IMPORT_ALL = """
@@ -37,8 +37,8 @@ done = 0
 failed = []
 for found in pkgutil.walk_packages(saltern.__path__, "saltern."):
     # mapped directories (saltern.modules ...) are Salt's, not the library's
-    if found.name.split(".")[1] in {"adapters", "modules", "states", "runners", "engines", "pillar",
-                                    "tops", "grains", "tree"}:
+    if found.name.split(".")[1] in {"adapters", "modules", "states", "runners", "engines",
+                                    "executors", "pillar", "tops", "grains", "tree"}:
         continue
     try:
         importlib.import_module(found.name)

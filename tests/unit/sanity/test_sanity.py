@@ -30,7 +30,7 @@ def pillar(**roles: list[str]) -> dict[str, Any]:
     named = {key.replace("_", "."): value for key, value in roles.items()}
     return {
         "openstack": {
-            "resources": {
+            "client": {
                 "region": "north",
                 "auth": {"url": "https://api.example.test:5000/v3", "password": PASSWORD},
             }
@@ -55,7 +55,7 @@ def test_a_target_of_a_pillar() -> None:
 @pytest.mark.parametrize("key", ["url", "password"])
 def test_a_pillar_that_lacks_something_is_refused(key: str) -> None:
     data = pillar()
-    del data["openstack"]["resources"]["auth"][key]
+    del data["openstack"]["client"]["auth"][key]
     with pytest.raises(PreflightError, match=f"auth:{key}"):
         target(data)
 
