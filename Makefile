@@ -49,22 +49,26 @@ quick: venv  ## the layers that need no host: unit, model, formulas, functional
 
 # Real hosts, and daemons on this machine. Hosts go down at the end whatever happens: the trap covers
 # a killed pytest too. A failing lab does not keep the rest from being run. The integration tests
-# mostly wait for daemons, so they run beside the suites and are printed after them.
+# mostly wait for daemons, so they run beside the suites and are printed after them. What failed
+# anywhere is told again as the last thing.
 define hosts
+part() { $(PYTEST) tests/$$1 $(1) $(ARGS) 2>&1 | tee build/$$1.log; }
 labs() { ls "$${SALTERN_STATE:-/var/lib/saltern}/labs" 2>/dev/null | grep -xE 'demo|demo-core|demo-ceph|kitchen-.*' || true; }
 mkdir -p build
 failed=0
 integration=
 trap '[ -z "$$integration" ] || kill $$integration 2>/dev/null; for lab in $$(labs); do $(BIN)/saltern lab down --lab $$lab; done' EXIT
-$(PYTEST) tests/lab $(1) $(ARGS) || failed=1
+rm -f build/*.log
+part lab || failed=1
 $(PYTEST) -s tests/integration $(1) $(ARGS) >build/integration.log 2>&1 &
 integration=$$!
-$(PYTEST) tests/kitchen $(1) $(ARGS) || failed=1
-$(PYTEST) tests/lab_ceph $(1) $(ARGS) || failed=1
-$(if $(1),,$(PYTEST) tests/lab_demo $(ARGS) || failed=1)
+part kitchen || failed=1
+part lab_ceph || failed=1
+$(if $(1),,part lab_demo || failed=1)
 wait $$integration || failed=1
 integration=
 cat build/integration.log
+grep -hE '^(FAILED|ERROR) |^=+ .*(passed|failed|error).* =+$$' build/*.log || true
 exit $$failed
 endef
 
