@@ -41,6 +41,8 @@ def test_heat_asks_as_a_service_whose_a_signal_is(states: dict[tuple[str, str], 
     config = states["file", "/etc/heat/heat.conf"]["context"]["data"]
     assert config["ec2authtoken"]["auth_type"] == "password"
     assert config["ec2authtoken"]["username"] == config["trustee"]["username"] == "heat"
+    # Heat puts "/v3/ec2tokens" behind it
+    assert config["ec2authtoken"]["endpoint_override"].endswith(":5000")
 
 
 def test_the_domain_of_stacks_is_the_one_that_keystone_gets(
