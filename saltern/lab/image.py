@@ -84,13 +84,17 @@ def image_ident(suite: str) -> str:
     """Return the name of the image of ``suite`` in the cache: suite and recipe hash."""
     lists = recipe.packages(suite)
     parts = [suite, lists["image"], lists["build"], recipe.data("requirements.lock")]
-    parts += [recipe.data("salt-minion.service"), MASKED_UNITS]
+    parts += [recipe.data("dpkg.cfg"), recipe.data("salt-minion.service"), MASKED_UNITS]
     return f"{suite}-{recipe.digest(*parts)}"
 
 
 def _bootstrap(suite: str, root: Path, log: Path) -> None:
     sources = machine_sources(suite)
     extra = recipe.packages(suite)["image"]
+    # there before the first package, so it holds for all of them
+    quick = root / "etc/dpkg/dpkg.cfg.d/90saltern-lab"
+    quick.parent.mkdir(parents=True)
+    quick.write_text(recipe.data("dpkg.cfg"), encoding="utf-8")
     argv = ["debootstrap", "--variant=minbase", f"--include={','.join(sorted(extra))}"]
     if KEYRING.is_file():
         argv.append(f"--keyring={KEYRING}")
