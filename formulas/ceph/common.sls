@@ -1,6 +1,6 @@
 # What every host of a Ceph cluster has: packages and ceph.conf. The file is the same for all roles
 # of the host, so it is written here from what each of them says.
-{%- from "ceph/map.jinja" import ceph with context %}
+{%- from "ceph/map.jinja" import ceph, packages with context %}
 {%- from "saltern/host.jinja" import host with context %}
 {%- set common = ceph.common %}
 {%- set roles = pillar.get("ceph", {}) %}
@@ -81,7 +81,7 @@
 # a host from a new image may have the store of its monitor, which only that program can read
 ceph-common-monitor:
   pkg.installed:
-    - pkgs: {{ ceph.mon.packages | json }}
+    - pkgs: {{ packages | json }}
     - require_in:
       - ceph_config: ceph-common-cluster
 {%- endif %}
@@ -92,9 +92,10 @@ ceph-common-cluster:
     - name: {{ common.fsid }}
     - failhard: True
 
+# those of all roles at once: each run of apt costs seconds of its own
 ceph-common-packages:
   pkg.installed:
-    - pkgs: {{ common.packages | json }}
+    - pkgs: {{ packages | json }}
     - require:
       - ceph_config: ceph-common-cluster
 
