@@ -2,126 +2,77 @@
 A hypervisor of Nova is emptied, and given back
 ===============================================
 
-Everything is asked of the Compute API in Nova's own Python as its user, with the credentials of
-``nova.conf``. No password is an argument, a return or a log line.
+What becomes of a server that runs there is up to its metadata ``saltern_drain``:
+
+``live``
+    it goes elsewhere while it runs; so does one without this metadata
+``cold``
+    it is stopped, moved and started; one that is stopped is moved
+``stop``
+    it is stopped, and started again by the release
+``leave``
+    it stays as it is, and sees what becomes of its host
+
+Servers that do not run stay where they are. Everything is asked of the Compute API (``nova_api``).
 """
 
-import json
 import time
 
 from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "nova_host"
 
-_CONFIG = "/etc/nova/nova.conf"
 _BINARY = "nova-compute"
 #: What stands in Nova beside a service that a drain disabled; only such a one is enabled again.
 REASON = "drained by saltern"
+#: Metadata of a server: what becomes of it, and the host on which a drain stopped it.
+POLICY, STOPPED = "saltern_drain", "saltern_stopped"
+POLICIES = ("live", "cold", "stop", "leave")
 #: Seconds between two looks at servers that move.
 _LOOK = 5
-#: How often a server that did not move is told to.
+#: How often a server that did not do it is told to.
 _TRIES = 2
-#: Servers that have a running guest, by status: those that can move with it, and those that cannot.
-_MOVABLE = ("ACTIVE", "PAUSED")
-_STUCK = ("VERIFY_RESIZE", "RESIZE", "MIGRATING", "REBOOT", "HARD_REBOOT", "RESCUE", "PASSWORD",
-          "BUILD", "REBUILD")  # fmt: skip
-
-# Reads {"config", "requests": [[method, path, parameters, body], …]} from its standard input and
-# answers with [[status, body], …]; runs in Nova's Python.
-_SCRIPT = """
-import json, logging, sys
-logging.disable(logging.CRITICAL)
-from keystoneauth1 import exceptions, loading
-from oslo_config import cfg
-want = json.load(sys.stdin)
-conf = cfg.ConfigOpts()
-loading.register_auth_conf_options(conf, 'service_user')
-loading.register_session_conf_options(conf, 'service_user')
-conf.register_opts([cfg.StrOpt('region_name')], group='service_user')
-conf([], default_config_files=[want['config']], default_config_dirs=[])
-auth = loading.load_auth_from_conf_options(conf, 'service_user')
-session = loading.load_session_from_conf_options(conf, 'service_user', auth=auth)
-compute = {'service_type': 'compute', 'interface': 'internal',
-           'region_name': conf.service_user.region_name}
-answers = []
-try:
-    for method, path, params, body in want['requests']:
-        answer = session.request(path, method, params=params, json=body, raise_exc=False,
-                                 endpoint_filter=compute, microversion='2.88')
-        try:
-            data = answer.json()
-        except ValueError:
-            data = None
-        answers.append([answer.status_code, data])
-except exceptions.ClientException as err:
-    sys.exit(f'the Compute API does not answer: {type(err).__name__}')
-print(json.dumps(answers))
-"""
+#: Servers with a running guest, by status: those that can be told to go, and those that cannot.
+_RUNNING = ("ACTIVE", "PAUSED")
+_BUSY = ("VERIFY_RESIZE", "RESIZE", "MIGRATING", "REBOOT", "HARD_REBOOT", "RESCUE", "PASSWORD",
+         "BUILD", "REBUILD")  # fmt: skip
+_ACTIONS = {
+    "live": {"os-migrateLive": {"host": None, "block_migration": "auto"}},
+    "cold": {"migrate": None},
+    "stop": {"os-stop": None},
+}
 
 
 def __virtual__():
     return __virtualname__
 
 
-def _venv():
-    source = ((__pillar__.get("nova") or {}).get("common") or {}).get("source") or {}
-    return "/usr" if source.get("engine") == "pkg" else "/opt/openstack/current/nova"
-
-
-def _all(*requests):
-    want = {"config": _CONFIG, "requests": [(*one, None, None)[:4] for one in requests]}
-    argv = [f"{_venv()}/bin/python3", "-B", "-c", _SCRIPT]
-    out = __salt__["openstack_db.run"](argv, "nova", stdin=json.dumps(want))
-    return json.loads(out.splitlines()[-1])
-
-
 def _ask(*request):
-    status, body = _all(request)[0]
-    if status >= 400:
-        told = next(iter((body or {}).values()), {})
-        words = told.get("message", "") if isinstance(told, dict) else ""
-        raise CommandExecutionError(
-            f"{request[0]} {request[1]}: {status} {' '.join(str(words).split())[:300]}".rstrip()
-        )
-    return body or {}
+    return __salt__["nova_api.ask"]([list(request)])[0]
 
 
 def _name(host):
     return host or (__pillar__.get("host") or {}).get("fqdn") or __grains__["id"]
 
 
-def _services():
-    """Computes by name."""
-    found = _ask("GET", "/os-services", {"binary": _BINARY})["services"]
-    return {one["host"]: one for one in found}
-
-
 def _service(host):
-    found = _services()
+    """The compute service of a host, and the names of other ones that take servers."""
+    known = _ask("GET", "/os-services", {"binary": _BINARY})["services"]
+    found = {one["host"]: one for one in known}
     if host not in found:
         raise CommandExecutionError(f"Nova knows no {_BINARY} on {host}.")
-    others = [
-        one["host"]
-        for one in found.values()
-        if one["host"] != host and one["state"] == "up" and one["status"] == "enabled"
-    ]
-    return found[host], sorted(others)
+    usable = {one["host"] for one in known if (one["state"], one["status"]) == ("up", "enabled")}
+    return found[host], sorted(usable - {host})
 
 
-def _servers(host):
-    found, marker = [], None
-    while True:
-        wanted = {"all_tenants": "1", "host": host, "limit": 500}
-        part = _ask("GET", "/servers/detail", wanted | ({"marker": marker} if marker else {}))
-        found += part["servers"]
-        if len(part["servers"]) < 500:
-            return found
-        marker = found[-1]["id"]
+def _set(service, **status):
+    _ask("PUT", f"/os-services/{service['id']}", None, status)
 
 
 def servers(host=None):
     """
-    Return the servers of a hypervisor: ``[{"id", "name", "status", "task"}]``, by name.
+    Return the servers of a hypervisor by name, each with ``id``, ``name``, ``status``, ``task``
+    (what Nova does with it), ``policy`` and ``stopped`` (the host on which a drain stopped it).
 
     host
         As Nova names it; default: this one
@@ -134,14 +85,18 @@ def servers(host=None):
 
         salt cmp01.example.test nova_host.servers
     """
+    wanted = {"all_tenants": "1", "host": _name(host)}
+    known = __salt__["nova_api.pages"]("/servers/detail", "servers", wanted)
     found = [
         {
             "id": one["id"],
             "name": one["name"],
             "status": one["status"],
             "task": one.get("OS-EXT-STS:task_state"),
+            "policy": one["metadata"].get(POLICY, "live"),
+            "stopped": one["metadata"].get(STOPPED),
         }
-        for one in _servers(_name(host))
+        for one in known
     ]
     return sorted(found, key=lambda one: (one["name"], one["id"]))
 
@@ -152,28 +107,83 @@ def _told(found):
     return ", ".join(names[:5]) + more
 
 
-def _disable(service):
-    if service["status"] == "enabled":
-        body = {"status": "disabled", "disabled_reason": REASON}
-        _ask("PUT", f"/os-services/{service['id']}", None, body)
+def _plan(host):
+    """What becomes of whom: ``{id: (policy, server)}``. Refuses what cannot be done as it is."""
+    here = servers(host)
+    odd = [one for one in here if one["policy"] not in POLICIES]
+    if odd:
+        raise CommandExecutionError(
+            f"The metadata {POLICY} of {odd[0]['name']} is {odd[0]['policy']!r}:"
+            f" set {', '.join(POLICIES[:-1])} or {POLICIES[-1]}."
+        )
+    mine = [one for one in here if one["policy"] != "leave"]
+    busy = [one for one in mine if one["status"] in _BUSY or one["task"]]
+    if busy:
+        raise CommandExecutionError(
+            f"{host} cannot be emptied now: {_told(busy)}. Wait for what they do, or confirm it."
+        )
+    return {
+        one["id"]: (one["policy"], one)
+        for one in mine
+        if one["status"] in _RUNNING or (one["policy"], one["status"]) == ("cold", "SHUTOFF")
+    }
+
+
+def fits(host=None):
+    """
+    Check that a hypervisor can be emptied as things are, and touch nothing.
+
+    host
+        As Nova names it; default: this one
+
+    Returns ``{"ok": bool, "sentence": str}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt cmp01.example.test nova_host.fits
+    """
+    try:
+        todo = _checked(_name(host))[1]
+    except CommandExecutionError as err:
+        return {"ok": False, "sentence": str(err)}
+    return {"ok": True, "sentence": f"{len(todo)} servers would go or be stopped."}
+
+
+def _checked(name):
+    service, others = _service(name)
+    todo = _plan(name)
+    going = [key for key, (policy, _) in todo.items() if policy != "stop"]
+    if going and not others:
+        raise CommandExecutionError(
+            f"{name} has {len(going)} servers that must go, and no other compute is up and enabled."
+        )
+    homeless = __salt__["nova_load.homeless"](name, going) if going else []
+    if homeless:
+        names = ", ".join(homeless[:5]) + (" …" if len(homeless) > 5 else "")
+        raise CommandExecutionError(
+            f"{len(homeless)} of {len(going)} servers of {name} fit on no other compute: {names}."
+            " Free or add some, or let them be stopped."
+        )
+    return service, todo
 
 
 def drain(host=None, parallel=2, timeout=3600):
     """
-    Take a hypervisor out of service: nothing new is placed there, and guests that run go elsewhere
-    while they run.
+    Take a hypervisor out of service: nothing new is placed there, and what runs there goes
+    elsewhere or is stopped, as its metadata says.
 
     host
         As Nova names it; default: this one
     parallel
-        Guests on their way at a time
+        Servers on their way at a time
     timeout
         Seconds until the last one must have gone
 
-    Servers without a running guest (stopped, suspended, shelved) stay. Where Nova places a server
-    is up to its scheduler. Returns a sentence. Raises CommandExecutionError, before anything is
-    touched, when no other hypervisor is up or a server cannot move as it is; and when servers
-    stay, with their names: the hypervisor is still disabled then, until its release.
+    Returns a sentence. Raises CommandExecutionError before anything is touched when a server is
+    busy, or the other hypervisors cannot take them all; and when servers stay, with their names
+    and Nova's reason: the hypervisor is disabled then, until its release.
 
     CLI Example:
 
@@ -182,62 +192,81 @@ def drain(host=None, parallel=2, timeout=3600):
         salt cmp01.example.test nova_host.drain
     """
     name = _name(host)
-    service, others = _service(name)
-    here = servers(name)
-    moving = [one for one in here if one["status"] in _MOVABLE]
-    stuck = [one for one in here if one["status"] in _STUCK]
-    if stuck:
-        raise CommandExecutionError(
-            f"{name} cannot be emptied now: {_told(stuck)}. Finish or confirm what they do."
-        )
-    if moving and not others:
-        raise CommandExecutionError(
-            f"{name} has {len(moving)} running servers, and no other compute is up and enabled."
-        )
-    _disable(service)
-    gone = len(moving)
+    service, todo = _checked(name)
+    if service["status"] == "enabled":
+        _set(service, status="disabled", disabled_reason=REASON)
+    kinds = [policy for policy, _ in todo.values()]
     end = time.monotonic() + timeout
-    tries, refused = {}, {}
-    while moving:
-        if time.monotonic() > end:
-            raise CommandExecutionError(f"Still on {name} after {timeout} s: {_told(moving)}.")
-        resting = [one for one in moving if one["status"] in _MOVABLE and not one["task"]]
-        waiting = [one for one in resting if tries.get(one["id"], 0) < _TRIES]
-        if len(resting) == len(moving) and not waiting:
-            why = sorted({refused.get(one["id"]) or _why(one["id"]) for one in moving} - {""})
-            raise CommandExecutionError(f"{_told(moving)} does not leave {name}: {'; '.join(why)}")
-        for one in waiting[: max(0, parallel - len(moving) + len(resting))]:
-            tries[one["id"]] = tries.get(one["id"], 0) + 1
-            refused[one["id"]] = _send(one["id"])
-        time.sleep(_LOOK)
-        moving = [one for one in servers(name) if one["status"] in (*_MOVABLE, "MIGRATING")]
-    return f"{name} is disabled; {gone} running servers went elsewhere."
+    tries, refused = dict.fromkeys(todo, 0), {}
+    while todo:
+        left = {one["id"]: one for one in servers(name)}
+        for key, (policy, _) in list(todo.items()):
+            if _over(policy, key, left.get(key)):
+                del todo[key]
+        resting = [key for key in todo if key in left and not left[key]["task"]
+                   and left[key]["status"] not in _BUSY]  # fmt: skip
+        waiting = [key for key in resting if tries[key] < _TRIES]
+        if todo and len(resting) == len(todo) and not waiting:
+            why = sorted({refused.get(key) or _why(key) for key in todo} - {""})
+            told = _told([left[key] for key in resting])
+            raise CommandExecutionError(f"{told} does not leave {name}: {'; '.join(why)}")
+        if todo and time.monotonic() > end:
+            told = _told([left.get(key, one) for key, (_, one) in todo.items()])
+            raise CommandExecutionError(f"Not done on {name} after {timeout} s: {told}.")
+        for key in waiting[: max(0, parallel - len(todo) + len(resting))]:
+            tries[key] += 1
+            refused[key] = _send(key, todo[key][0], name)
+        if todo:
+            time.sleep(_LOOK)
+    stopped = kinds.count("stop")
+    return f"{name} is disabled: {len(kinds) - stopped} servers went elsewhere, {stopped} stopped."
 
 
-def _send(server):
-    """Have a server move; return why Nova would not, empty when it does."""
-    body = {"os-migrateLive": {"host": None, "block_migration": "auto"}}
+def _over(policy, key, here):
+    """Whether a server has become what it should; one that was moved cold is confirmed."""
+    if policy == "stop":
+        return here is None or here["status"] == "SHUTOFF"
+    if here is not None:
+        return False
+    if policy == "live":
+        return True
     try:
-        _ask("POST", f"/servers/{server}/action", None, body)
+        status = _ask("GET", f"/servers/{key}")["server"]["status"]
+    except CommandExecutionError as err:
+        if ": 404 " in str(err):
+            return True  # somebody deleted it
+        raise
+    if status == "VERIFY_RESIZE":
+        _ask("POST", f"/servers/{key}/action", None, {"confirmResize": None})
+    return status in ("ACTIVE", "SHUTOFF")
+
+
+def _send(key, policy, host):
+    """Tell a server what becomes of it; return why Nova would not, empty when it does."""
+    try:
+        if policy == "stop":
+            # first the note: what stops without one would stay so
+            _ask("POST", f"/servers/{key}/metadata", None, {"metadata": {STOPPED: host}})
+        _ask("POST", f"/servers/{key}/action", None, _ACTIONS[policy])
     except CommandExecutionError as err:
         return str(err)
     return ""
 
 
-def _why(server):
+def _why(key):
     """What Nova says of the last thing that it did to a server."""
     try:
-        actions = _ask("GET", f"/servers/{server}/os-instance-actions", {"limit": 1})
-        last = next(iter(actions["instanceActions"]), {})
+        found = _ask("GET", f"/servers/{key}/os-instance-actions", {"limit": 1})
     except CommandExecutionError:
         return ""
+    last = next(iter(found["instanceActions"]), {})
     return " ".join(str(last.get("message") or "").split())[:300]
 
 
 def release(host=None):
     """
-    Give a hypervisor back that :py:func:`nova_host.drain <drain>` disabled; one that somebody else
-    disabled stays so. Servers that went elsewhere stay there.
+    Give a hypervisor back that :py:func:`nova_host.drain <drain>` disabled, and start the servers
+    that it stopped. One that somebody else disabled stays so. Servers that went elsewhere stay.
 
     host
         As Nova names it; default: this one
@@ -252,9 +281,17 @@ def release(host=None):
     """
     name = _name(host)
     service, _ = _service(name)
+    reason = service.get("disabled_reason")
     if service["status"] == "enabled":
-        return f"{name} is enabled."
-    if service.get("disabled_reason") != REASON:
-        return f"{name} stays disabled: {service.get('disabled_reason') or 'no reason is given'}."
-    _ask("PUT", f"/os-services/{service['id']}", None, {"status": "enabled"})
-    return f"{name} is enabled again."
+        told = f"{name} is enabled"
+    elif reason == REASON:
+        _set(service, status="enabled")
+        told = f"{name} is enabled again"
+    else:
+        told = f"{name} stays disabled ({reason or 'no reason is given'})"
+    started = [one for one in servers(name) if one["stopped"] == name]
+    for one in started:
+        if one["status"] == "SHUTOFF":
+            _ask("POST", f"/servers/{one['id']}/action", None, {"os-start": None})
+        _ask("DELETE", f"/servers/{one['id']}/metadata/{STOPPED}")
+    return f"{told}; {len(started)} servers start." if started else f"{told}."
