@@ -110,17 +110,28 @@ class Observer:
         :param nodes: whom to ask
         :raises BusError: the master cannot publish
         """
+        return [node for node, same in self._plugged(nodes).items() if same is False]
+
+    def equipped(self, nodes: Iterable[str]) -> frozenset[str]:
+        """Return the nodes that have the plugins that the master serves.
+
+        :param nodes: whom to ask
+        :raises BusError: the master cannot publish
+        """
+        return frozenset(node for node, same in self._plugged(nodes).items() if same)
+
+    def _plugged(self, nodes: Iterable[str]) -> dict[str, bool | None]:
+        """Whether nodes have the master's plugins; None for one that does not answer."""
         wanted, asked = self.plugins(), tuple(sorted({*nodes}))
         if not wanted or not asked:
-            return []
+            return {}
         call = Call(asked, "plugins.digest", (sorted(wanted),), timeout=PRESENCE, again=True)
         expected = facts.fingerprint(wanted.items())
         (answers,) = self.bus.call_all([call])
-        return [
-            node
+        return {
+            node: None if answer.silent else answer.ok and answer.data == expected
             for node, answer in sorted(answers.items())
-            if not answer.silent and not (answer.ok and answer.data == expected)
-        ]
+        }
 
     # -- what changes --------------------------------------------------------------------
 

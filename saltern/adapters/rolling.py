@@ -192,7 +192,11 @@ class Rolling:
         everyone = sorted({*wanted, *current})
         self._say(f"asking {len(everyone)} nodes how they are")
         seen = observer.presence(everyone)
-        if request.workflow != "deploy":
+        equipped: frozenset[str] = frozenset()
+        if request.workflow == "deploy":
+            # preflight brought them, or an earlier deployment
+            equipped = observer.equipped(seen.present)
+        else:
             # a host may need a new image though nothing else of it is touched
             whole = not touched or request.workflow == "reimage"
             chosen = {*everyone} if whole else {*touched} | {*request.nodes}
@@ -214,6 +218,7 @@ class Rolling:
             present=seen.present,
             absent=seen.absent,
             down=seen.down,
+            equipped=equipped,
             artifacts=observer.artifacts(wanted),
             formulas=observer.formulas(),
         )

@@ -23,8 +23,9 @@ class Facts:
     :param absent: node to the sentence why nothing is known about it; a node that is in neither of
         the two did not answer
     :param down: role to the nodes on which it is known not to work
+    :param equipped: nodes that have the modules that the master serves
     :param artifacts: fingerprint of the artifacts that the wanted revision names
-    :param formulas: fingerprint of the formulas that the master serves
+    :param formulas: fingerprint of the files that the master serves, modules among them
     """
 
     revision: str = ""
@@ -33,6 +34,7 @@ class Facts:
     present: tuple[str, ...] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
     down: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    equipped: frozenset[str] = frozenset()
     artifacts: str = ""
     formulas: str = ""
 

@@ -45,7 +45,15 @@ def deploy(
     """
     roles = Roles(target, known)
     work = choose(request, roles, facts, {node: roles.of(node) for node in target})
-    steps = Steps(request.cluster, facts.revision, roles, roles, Fleet(roles, facts), sync=True)
+    steps = Steps(
+        request.cluster,
+        facts.revision,
+        roles,
+        roles,
+        Fleet(roles, facts),
+        sync=True,
+        equipped=facts.equipped,
+    )
     found: list[Stage] = []
     for stage in staging.make_plan(request.cluster, target, known).stages:
         found += _phase(stage, set(work.roles), roles, steps, request)

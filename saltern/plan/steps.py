@@ -111,6 +111,7 @@ class Steps:
     :param current: what they declare as the nodes are served now
     :param fleet: who is in service
     :param sync: send modules before a node's first apply
+    :param equipped: nodes that have them already
     :ivar away: (node, role) of what did not work before the plan
     """
 
@@ -123,6 +124,7 @@ class Steps:
         fleet: Fleet,
         *,
         sync: bool = False,
+        equipped: Collection[str] = (),
     ) -> None:
         self.cluster = cluster
         self.revision = revision
@@ -130,6 +132,7 @@ class Steps:
         self.current = current
         self.fleet = fleet
         self.sync = sync
+        self.equipped = frozenset(equipped)
         self.away = {(node, role) for role, nodes in fleet.down.items() for node in nodes}
         self._new = {(node, role) for role, node in fleet.outside}
         self.away |= self._new
@@ -318,8 +321,9 @@ class Steps:
         if not fresh:
             return []
         found = [self.pin(fresh)]
-        if self.sync:
-            found.append(refresh(fresh, sync=True))
+        bare = tuple(node for node in fresh if node not in self.equipped)
+        if self.sync and bare:
+            found.append(refresh(bare, sync=True))
         return [*found, refresh(fresh)]
 
     def apply(self, members: Sequence[Candidate], phase: str = "config") -> Step:

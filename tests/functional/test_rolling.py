@@ -246,6 +246,11 @@ def test_nodes_with_plugins_of_another_release_are_not_planned_for(master: Maste
         master.rolling().plan(Request("restart", CLUSTER, roles=("web.server",)))
     told["old"] = set()
     assert master.rolling().plan(CHANGE).plan.stages
+    # a deploy brings them to whom it must
+    told["old"] = {WEBS[1]}
+    steps = master.rolling().plan(Request("deploy", CLUSTER)).plan.steps()
+    calls = [call for _, _, step in steps for call in step.calls]
+    assert [c.nodes for c in calls if c.fun == "saltutil.sync_all"] == [(WEBS[1],)]
 
 
 def test_restarts_stay_at_the_deployed_revision(master: Master) -> None:

@@ -363,6 +363,24 @@ def test_a_deploy_goes_through_all_roles_in_the_order_of_the_model():
         make(Request("deploy", "demo-core"), demo, {}, absent, known=KNOWN)
 
 
+def test_a_deploy_sends_modules_to_those_who_lack_them():
+    demo = example("demo-core")
+    bare = "inf01.demo-core.test"
+
+    def first(equipped: set[str]) -> list[tuple[str, tuple[str, ...]]]:
+        now = replace(facts(demo, deployed=""), equipped=frozenset(equipped))
+        plan = make(Request("deploy", "demo-core"), demo, {}, now, known=KNOWN)
+        steps = plan.stages[0].waves[0].steps
+        return [(call.fun, call.nodes) for step in steps for call in step.calls]
+
+    assert first({*demo} - {bare})[:2] == [
+        ("saltutil.sync_all", (bare,)),
+        ("saltutil.refresh_pillar", tuple(sorted(demo))),
+    ]
+    # nobody: their pillar is taken by the job that applies
+    assert {fun for fun, _ in first({*demo})} == {"state.apply"}
+
+
 @pytest.mark.parametrize("cluster", ["demo-core", "demo-ceph", "iaas", "caas"])
 @pytest.mark.parametrize("workflow", ["change", "upgrade", "reboot"])
 def test_example_clusters_have_plans(cluster, workflow):
