@@ -59,6 +59,7 @@ def test_the_cluster_is_healthy(host: Host) -> None:
 
 
 def test_the_facts_are_those_of_the_cluster(host: Host) -> None:
+    assert call(host, "ceph_gate.wait_clean")["ok"] is True
     found = call(host, "ceph_cluster.status")
     assert found["fsid"] == FSID == ceph(host, "status")["fsid"]
     assert (found["quorum"], found["manager"]) == (["host"], "host")
