@@ -10,7 +10,9 @@ import pytest
 from tests.support import TREE
 
 # no property is about time, and an example takes as long as a busy machine needs
-hypothesis.settings.register_profile("saltern", deadline=None)
+# how much is drawn in vain, and how slowly, is up to chance and the machine
+_UNJUDGED = [hypothesis.HealthCheck.filter_too_much, hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile("saltern", deadline=None, suppress_health_check=_UNJUDGED)
 hypothesis.settings.load_profile("saltern")
 
 

@@ -26,7 +26,7 @@ IN_A_CLUSTER = {
     "cinder.api", "cinder.backup", "cinder.common", "cinder.scheduler", "cinder.volume",
     "heat.server",
     # Nova's processes end where Keystone has no account of theirs
-    "nova.api", "nova.common", "nova.conductor", "nova.database", "nova.metadata",
+    "nova.api", "nova.common", "nova.compute", "nova.conductor", "nova.database", "nova.metadata",
     "nova.novncproxy", "nova.scheduler",
 }  # fmt: skip
 SOURCE = {"url": "file:///srv/x.tar.zst", "sha256": "0" * 64}
