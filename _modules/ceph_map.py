@@ -7,6 +7,7 @@ room for what one host holds. Called on a host of a monitor.
 """
 
 import datetime
+import time
 
 from salt.exceptions import CommandExecutionError
 
@@ -17,6 +18,8 @@ _STUCK = ("down", "incomplete", "peering", "stale")
 _NAMED = 5
 # Seconds after which the manager has counted what a change of the map did.
 COUNTED = 10
+# Seconds in which a manager hears of all placement groups, and between two looks.
+HEARD, LOOK = 30, 2
 
 
 def __virtual__():
@@ -37,7 +40,8 @@ def facts(groups=True):
     Returns ``{"stores": {"osd.0": {"id", "up", "in", "weight", "location": {type: name}, "bytes",
     "used"}}, "pools": {name: {"size", "min_size", "domain", "root", "class"}}, "groups": [[pool,
     [numbers of object stores that serve it]]], "monitors": [names], "quorum": [names], "ratios":
-    {"nearfull", "backfillfull", "full"}}``.
+    {"nearfull", "backfillfull", "full"}}``. Raises CommandExecutionError when the manager does not
+    hear of a placement group: nobody knows then what a loss would mean for it.
 
     CLI Example:
 
@@ -71,10 +75,26 @@ def facts(groups=True):
     if groups:
         found["groups"] = [
             [names[int(item["pgid"].partition(".")[0])], placed(item["acting"])]
-            for item in placements()
+            for item in _heard()
             if int(item["pgid"].partition(".")[0]) in names
         ]
     return found
+
+
+def _heard():
+    """Placement groups, once the manager has heard of each; before, it shows no store of it."""
+    end = time.monotonic() + HEARD
+    while True:
+        found = placements()
+        unknown = sum("unknown" in item["state"] for item in found)
+        if not unknown:
+            return found
+        if time.monotonic() > end:
+            raise CommandExecutionError(
+                f"The manager has not heard of {unknown} of {len(found)} placement groups for"
+                f" {HEARD} s: their object stores are away, or it has just begun."
+            )
+        time.sleep(LOOK)
 
 
 def placements():

@@ -57,7 +57,8 @@ def test_a_second_deployment_changes_nothing(cluster: Cluster) -> None:
 def test_what_would_stay_available_is_foretold(cluster: Cluster) -> None:
     code, found, printed = cluster.salt_run("ceph.whatif", "lose=osd01")
     assert code == 0, printed
-    assert (found["available"], found["heals"], len(found["lost"])) == (True, False, 2)
+    told = found["available"], found["heals"], len(found["lost"])
+    assert told == (True, False, 2), found["comment"]
     code, found, printed = cluster.salt_run("ceph.whatif", "lose=osd01,osd02")
     assert (code, found["available"]) == (0, False), printed
     code, found, printed = cluster.salt_run("ceph.whatif", "lose=mon01,mon02")

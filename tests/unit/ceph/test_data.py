@@ -352,6 +352,22 @@ def test_facts_are_what_a_decision_needs(cluster: Cluster) -> None:
     assert ceph_map.facts(groups=False)["groups"] == []
 
 
+def test_a_placement_group_of_which_the_manager_has_not_heard_is_waited_for(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a pool is split: for seconds it shows no store, which is no loss."""
+    cluster.pools["rbd"] = pool()
+    heard = {"pgid": "1.0", "state": "active+clean", "up": [0, 2], "acting": [0, 2]}
+    silent = {"pgid": "1.1", "state": "unknown", "up": [], "acting": []}
+    answers = [[heard, silent], [heard, silent], [heard, {**heard, "pgid": "1.1"}]]
+    monkeypatch.setattr(ceph_map, "placements", lambda: answers.pop(0))
+    assert ceph_map.facts()["groups"] == [["rbd", [0, 2]]] * 2
+    monkeypatch.setattr(ceph_map, "placements", lambda: [heard, silent])
+    monkeypatch.setattr(ceph_map, "HEARD", 0)
+    with pytest.raises(CommandExecutionError, match="not heard of 1 of 2 placement groups"):
+        ceph_map.facts()
+
+
 # --- on the host ----------------------------------------------------------------------------------
 
 
