@@ -29,7 +29,8 @@ def test_it_is_as_the_model_says(storage: Storage) -> None:
     found = storage.ask("status")
     assert sorted(found["quorum_names"]) == ["mon01", "mon02", "mon03"]
     assert (found["osdmap"]["num_up_osds"], found["osdmap"]["num_in_osds"]) == (6, 6)
-    assert storage.health() == ("HEALTH_OK", {})
+    # a pool may just be split
+    assert storage.becomes_healthy(60), storage.health()
     assert storage.held() == ({}, [], [])
 
 
