@@ -320,7 +320,8 @@ def test_a_silent_minion_stops_the_deployment_by_name(
         assert f"{NODES[1]}: did not answer" in failed["comment"]
         assert f"{NODES[0]}: " not in failed["comment"]
         assert rollouts.get(rollout).state == FAILED
-        assert written(fresh) == set()
+        # who was there may have its first roles already, the same that it would get later
+        assert written(fresh) <= {f"{NODES[0]}/base"}
     finally:
         gone.start()
 
