@@ -20,7 +20,6 @@ from saltern.model.compiler import Progress
 from saltern.model.options import Options
 from saltern.model.store import Revision, Store
 from saltern.rollout.load import RevisionSource, ServedSource, Source, TreeSource
-from saltern.rollout.preflight import check_site
 
 #: the name of our ext_pillar and top
 PLUGIN = "saltern_model"
@@ -283,6 +282,9 @@ class ModelSite:
         :param test: a cluster without deployed revision stays without one
         :returns: the revision, None when it does not compile; and findings, one sentence each
         """
+        # here, as nobody else needs the rules of the model, and they take long to read
+        from saltern.rollout.preflight import check_site
+
         cluster = self.site.cluster
         try:
             if ref == "HEAD" and self.repo.dirty():

@@ -25,7 +25,6 @@ from typing import Any
 import salt.client
 import salt.exceptions
 import salt.utils.event
-import salt.utils.job
 
 from saltern.errors import BusError
 from saltern.rollout.ports import Call, Job, Return, Tick
@@ -56,6 +55,8 @@ RETRY = 3.0
 GRACE = PROBES * PROBE_WAIT
 #: What a minion does around a function whose call is to have the pillar anew; the last one runs it.
 FRESH = ("fresh_pillar", "direct_call")
+#: Seconds that a master keeps jobs when nothing is set (``keep_jobs_seconds``).
+KEEP = 86400
 #: Digits of a job id; with more of them a minion cannot put a job in its queue.
 DIGITS = 20
 
@@ -247,7 +248,7 @@ class SaltBus:
         """
         if self._noted(jid):
             return True
-        keep = salt.utils.job.get_keep_jobs_seconds(self.opts)
+        keep = self._keep
         return bool(keep) and self._age(jid) > keep
 
     def collect(self, jobs: Sequence[Job], tick: Tick | None = None) -> list[dict[str, Return]]:
@@ -271,6 +272,11 @@ class SaltBus:
         return _in_order([job.call for job in jobs], returns)
 
     # -- connections ---------------------------------------------------------------------
+
+    @property
+    def _keep(self) -> float:
+        """Seconds that the master remembers a job; 0 for ever."""
+        return float(self.opts.get("keep_jobs_seconds", KEEP))
 
     @property
     def _cache(self) -> str:
@@ -407,10 +413,10 @@ class SaltBus:
                 where="master configuration",
                 cure="Set job_cache: True and no ext_job_cache",
             )
-        keep = salt.utils.job.get_keep_jobs_seconds(self.opts)
+        keep = self._keep
         if keep and keep <= call.limit:
             raise BusError(
-                f"the master forgets jobs after {keep} s, but {call.fun} may take"
+                f"the master forgets jobs after {keep:.0f} s, but {call.fun} may take"
                 f" {call.limit:.0f} s",
                 where="master configuration",
                 cure="Set keep_jobs_seconds to 86400",

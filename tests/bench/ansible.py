@@ -17,23 +17,14 @@ from typing import Any
 
 import yaml
 
-from tests.support import TREE
+from tests.bench import venvs
 
 VERSION = "2.19.14" if sys.version_info >= (3, 11) else "2.17.14"
-VENV = TREE / "build/ansible"
 
 
 def program() -> Path:
     """``ansible-playbook`` in a virtual environment of its own, made on first use."""
-    found = VENV / "bin/ansible-playbook"
-    mark = VENV / f".{VERSION}"
-    if not mark.exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
-        subprocess.run(
-            [str(VENV / "bin/pip"), "install", "-q", f"ansible-core=={VERSION}"], check=True
-        )
-        mark.touch()
-    return found
+    return venvs.made("ansible", [f"ansible-core=={VERSION}"]) / "bin/ansible-playbook"
 
 
 def playbook(work: Path, *, tuned: bool, size: int) -> list[dict[str, Any]]:
@@ -80,7 +71,7 @@ def run(
     :raises SystemExit: a host failed, was not reached, or was changed
     """
     folder.mkdir(parents=True, exist_ok=True)
-    variables = {"ansible_python_interpreter": str(VENV / "bin/python")}
+    variables = {"ansible_python_interpreter": str(program().with_name("python"))}
     hosts = {"all": {"hosts": dict.fromkeys(nodes), "vars": variables}}
     (folder / "hosts.yml").write_text(yaml.safe_dump(hosts))
     (folder / "play.yml").write_text(yaml.safe_dump(playbook(work, tuned=tuned, size=size)))

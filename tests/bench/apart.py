@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import math
@@ -184,6 +185,14 @@ def rollout(config: str, rollout: str) -> dict[str, Any]:
     }
 
 
+def ready() -> dict[str, Any]:
+    """Read what :func:`rollout` needs, so that its bytecode is there, as on a master in use."""
+    for name in ("master", "modelsite", "processes", "rollouts", "salt_bus"):
+        importlib.import_module(f"saltern.adapters.{name}")
+    importlib.import_module("saltern.rollout.engine")
+    return {}
+
+
 def thousand(nodes: int) -> dict[str, Any]:
     """Plan a change of so many nodes, and carry it out on a bus and a journal in memory."""
     from saltern.plan.make import make
@@ -250,6 +259,7 @@ WORK = {
         reclass_inventory,
         serve,
         change,
+        ready,
         rollout,
         thousand,
     )

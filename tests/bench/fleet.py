@@ -28,6 +28,7 @@ from typing import Any
 
 import yaml
 
+from tests.bench import venvs
 from tests.support import TREE
 
 CLUSTER = "fleet"
@@ -84,14 +85,23 @@ class Fleet:
         self.model = root / "model"
         self.minions = root / "m"
         self.config = root / "etc"
+        self.packages = root / "python"
+        self.python = Path(sys.executable)
         self.processes: list[subprocess.Popen[bytes]] = []
 
     # -- what is there before anything runs ------------------------------------------------
 
     def build(self) -> None:
         """Write model, formula and configurations; make the keys, the store and the journal."""
-        for path in (self.work, self.minions, self.config, self.root / "artifacts"):
+        # bytecode goes elsewhere (see environment): beside the modules it doubles the files that
+        # each of Salt's loaders goes through
+        wanted = venvs.of_master()
+        self.python = venvs.made("fleet", wanted, like_here=True, compiled=False) / "bin/python"
+        for path in (self.work, self.minions, self.config, self.packages, self.root / "artifacts"):
             path.mkdir()
+        # the packages without what says that they are installed: Salt would look for plugins twice
+        for name in ("saltern", "tests"):
+            (self.packages / name).symlink_to(TREE / name)
         self._model()
         (self.config / "master").write_text(yaml.safe_dump(self._master()))
         public, private = self._key()
@@ -246,8 +256,7 @@ class Fleet:
         serving = options["ext_pillar"][0]["saltern_model"]
         modelsite.prepare(Site.of(options), "bench", serving)
         begin = time.monotonic()
-        program = Path(sys.executable).with_name("salt-master")
-        self._run(str(program), "-c", str(self.config))
+        self._run(str(self.python.with_name("salt-master")), "-c", str(self.config))
         while not (Path(options["sock_dir"]) / "publish_pull.ipc").exists():
             self._late(begin, "the master does not start")
             time.sleep(0.2)
@@ -273,14 +282,14 @@ class Fleet:
         with (self.root / "output").open("ab") as output:
             self.processes.append(
                 subprocess.Popen(
-                    [sys.executable, "-W", "ignore", *arguments],
+                    [str(self.python), "-W", "ignore", *arguments],
                     cwd=self.root,
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
                     # a group of its own: an interrupt of the terminal is not for it
                     start_new_session=True,
-                    env={**self.environment(), "PYTHONPATH": str(TREE)},
+                    env={**self.environment(), "PYTHONPATH": str(self.packages)},
                 )
             )
 

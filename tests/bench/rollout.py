@@ -51,6 +51,7 @@ class Site:
         self.before = self.model.journal.deployed()[CLUSTER]
         # what changes is in no state, so applying it is a no-op
         self.after = self.model.compile(fleet.commit("a note", note="new"), "bench", "").revision.id
+        apart("ready", fleet.environment())
 
     def questions(self, name: str) -> list[dict[str, Any]]:
         """What is asked before and after each wave."""
