@@ -85,6 +85,7 @@ def image_ident(suite: str) -> str:
     lists = recipe.packages(suite)
     parts = [suite, lists["image"], lists["build"], recipe.data("requirements.lock")]
     parts += [recipe.data("dpkg.cfg"), recipe.data("salt-minion.service"), MASKED_UNITS]
+    parts.append(recipe.data("bytecode.pth"))
     return f"{suite}-{recipe.digest(*parts)}"
 
 
@@ -137,6 +138,13 @@ def _install_salt(root: Path, wheels: Path, log: Path) -> None:
     env = {"UV_CACHE_DIR": "/tmp/uv-cache", "UV_LINK_MODE": "copy"}  # noqa: S108
     make = [uv, "venv", "-q", "--system-site-packages", "--python", "/usr/bin/python3", SALT_VENV]
     chroot.run(make, what="creating Salt's virtual environment", binds=binds, env=env, log=log)
+    # Salt's loaders go through every file beside a module, so bytecode there costs each job a fifth
+    (library,) = (root / SALT_VENV.lstrip("/") / "lib").glob("python3.*")
+    elsewhere = library / "site-packages/saltern-bytecode.pth"
+    elsewhere.write_text(recipe.data("bytecode.pth"), encoding="utf-8")
+    standard = ["-m", "compileall", "-q", f"/usr/lib/{library.name}", "/usr/lib/python3"]
+    what = "compiling Python's own modules for Salt"
+    chroot.run([f"{SALT_VENV}/bin/python", *standard], what=what, env=env, log=log)
     install = [uv, "pip", "install", "-q", "--python", f"{SALT_VENV}/bin/python", *offline]
     install += ["-c", "/opt/salt-constraints.txt", "salt"]
     chroot.run(install, what="installing Salt", binds=binds, env=env, log=log)
