@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,11 @@ def parameters(manifests: Iterable[Manifest], base_url: str = BASE_URL) -> dict[
 
 
 def write_class(
-    inventory_dir: Path, cluster: str, manifests: Iterable[Manifest], base_url: str = BASE_URL
+    inventory_dir: Path,
+    cluster: str,
+    manifests: Iterable[Manifest],
+    base_url: str = BASE_URL,
+    more: Mapping[str, Any] | None = None,
 ) -> bool:
     """Write the class ``cluster.<name>.artifacts`` of an inventory.
 
@@ -53,6 +57,7 @@ def write_class(
     :param cluster: name of the cluster
     :param manifests: what to pin
     :param base_url: where the artifacts directory is served
+    :param more: further parameters, of keys that no artifact has
     :returns: whether the file changed
     :raises ArtifactError: the inventory has no such cluster
     """
@@ -60,7 +65,8 @@ def write_class(
     if not folder.is_dir():
         raise ArtifactError(f"there is no cluster {cluster!r}", where=str(folder))
     path = folder / "artifacts.yml"
-    text = HEADER + yaml.safe_dump({"parameters": parameters(manifests, base_url)}, width=100)
+    wanted = {**parameters(manifests, base_url), **(more or {})}
+    text = HEADER + yaml.safe_dump({"parameters": wanted}, width=100)
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return False
     path.write_text(text, encoding="utf-8")

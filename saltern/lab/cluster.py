@@ -21,7 +21,7 @@ from saltern.lab.nspawn import NspawnProvider
 from saltern.lab.paths import cache_dir
 from saltern.lab.provider import Bind, HostSpec
 from saltern.lab.provisioner import DIRECTORY, SOCKET, run_beside, socket_bind
-from saltern.lab.staging import Staged, host_facts
+from saltern.lab.staging import GUEST, Staged, host_facts
 from saltern.lab.wheel import ensure_wheel
 from saltern.lab.wiring import links_of
 from saltern.rollout.returns import failed_states, is_state_return
@@ -96,18 +96,19 @@ class ClusterLab:
         binds = {}
         for image in {fact["image"] for fact in self.facts.values()}:
             binds[image] = repo_bind(ensure_image(image, self.report), self.report)
-        artifacts = cache_dir() / "artifacts"
-        artifacts.mkdir(parents=True, exist_ok=True)
+        shared = {cache_dir() / "artifacts": ARTIFACTS, cache_dir() / "guest": GUEST}
+        for place in shared:
+            place.mkdir(parents=True, exist_ok=True)
         specs = []
         for node_id, fact in sorted(self.facts.items()):
             shown = [binds[fact["image"]]]
             if node_id == self.master_id:
-                shown.append(Bind(str(artifacts), ARTIFACTS))
+                shown += [Bind(str(place), seen) for place, seen in shared.items()]
                 shown.append(Bind(str(wheelhouse(fact["image"])), WHEELS))
                 shown.append(Bind(str(uv_program()), UV))
                 shown.append(socket_bind(self.cluster))
-            place = (fact["name"], node_id, fact["address"], fact["image"])
-            specs.append(HostSpec(*place, tuple(shown), links_of(fact)))
+            who = (fact["name"], node_id, fact["address"], fact["image"])
+            specs.append(HostSpec(*who, tuple(shown), links_of(fact)))
         return specs
 
     def up(self) -> list[str]:

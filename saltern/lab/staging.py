@@ -14,6 +14,7 @@ from saltern.adapters.gpg import Gpg
 from saltern.artifact import catalogue, pins
 from saltern.artifact.build import Manifest, ensure
 from saltern.errors import LabError, ModelError
+from saltern.lab.guest import ensure_guest
 from saltern.lab.image import Report, silent
 from saltern.lab.paths import lab_dir, make_lab_dir, source_tree
 from saltern.lab.shell import clean_environment, run
@@ -25,6 +26,8 @@ from saltern.model.cluster import CompiledNode, compile_cluster
 GENERATED = ("secrets.yml", "artifacts.yml")
 #: Products whose services come as artifacts, and the parameter that names their release.
 PRODUCTS = {"openstack": "openstack_release"}
+#: Where the master of a lab sees the images for guests.
+GUEST = "/srv/saltern/guest"
 GIT_NAME = "saltern"
 
 
@@ -163,6 +166,27 @@ def stage(cluster: str, report: Report = silent) -> Staged:
     return Staged(directory, "", gpg.home, nodes)
 
 
+def guest_image(nodes: dict[str, CompiledNode], report: Report = silent) -> dict[str, Any]:
+    """Return the parameters that bring the guest image into a cloud, none without hypervisors.
+
+    :param nodes: the compiled nodes of the cluster
+    :param report: called with the name of each step that takes time
+    :raises LabError: the image cannot be built
+    """
+    if not any("nova.compute" in node.applications for node in nodes.values()):
+        return {}
+    guest = ensure_guest(report)
+    disk = Path(guest.path)
+    image = {
+        "source": f"{GUEST}/{disk.parent.name}/{disk.name}",
+        "checksum": guest.checksum,
+        "disk_format": "raw",
+        "visibility": "public",
+        "min_ram": 128,
+    }
+    return {"openstack": {"resources": {"image": {"guest": image}}}}
+
+
 def pin(cluster: str, staged: Staged, report: Report = silent) -> Staged:
     """Pin the artifacts that the cluster's roles run, building missing ones; commit the model.
 
@@ -174,7 +198,8 @@ def pin(cluster: str, staged: Staged, report: Report = silent) -> Staged:
     for (product, release), names in artifact_services(staged.nodes).items():
         manifests += ensure(product, release, names, report=report)
     nodes = staged.nodes
-    if pins.write_class(staged.directory, cluster, manifests):
+    more = guest_image(nodes, report)
+    if pins.write_class(staged.directory, cluster, manifests, more=more):
         nodes = compile_cluster(Inventory(staged.directory), cluster)
     revision = commit(staged.directory, f"Model of {cluster}")
     return replace(staged, revision=revision, nodes=nodes)

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import keystoneauth1.exceptions
 
-from saltern.sanity import objectstore
+from saltern.sanity import instance, objectstore
 from saltern.sanity.client import PREFIX, CheckError, Context, is_leftover
 
 #: Bytes of the image that is uploaded.
@@ -241,6 +241,10 @@ CHECKS = (
     Check("user", "keystone.server", user),
     Check("image", "glance.server", image, seconds=60.0),
     Check("inventory", "placement.server", inventory),
+    Check("network", "neutron.server", instance.network, seconds=90.0),
+    Check("volume", "cinder.volume", instance.volume, seconds=60.0),
+    Check("stack", "heat.server", instance.stack, seconds=90.0),
+    Check("server", "nova.compute", instance.server, seconds=240.0),
     Check("object by Swift", "ceph.rgw", objectstore.swift, seconds=60.0),
     Check("object by S3", "ceph.rgw", objectstore.s3, seconds=60.0),
 )
