@@ -129,7 +129,8 @@ libvirt-server-unit:
       - "# it would end after two idle minutes, and its guests would be nobody's"
       - "Environment=LIBVIRTD_ARGS="
       - "# of each guest, too, where the daemon may not raise it"
-      - LimitNOFILE={{ [qemu.max_files, 8192] | max }}
+      # a guest gets one more than its limit, and a container's root cannot go above its own
+      - LimitNOFILE={{ [qemu.max_files + 1, 8192] | max }}
     - user: root
     - group: root
     - mode: "0644"
@@ -175,6 +176,7 @@ libvirt-server-running:
     - watch:
       - file: libvirt-server-config
       - file: libvirt-server-qemu
+      - file: libvirt-server-unit
       - pki_host: libvirt-server-certificate
 
 libvirt-server-no-network:

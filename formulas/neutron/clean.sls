@@ -2,7 +2,7 @@
 # of networks stay.
 {%- include "saltern/guard.jinja" %}
 {%- import "oslo/api.jinja" as api with context %}
-{{ api.clean("neutron", ["neutron-ovn-metadata-agent", "neutron-switch-access", "neutron-ovn-maintenance-worker",
+{{ api.clean("neutron", ["neutron-ovn-metadata-agent", "neutron-ovn-maintenance-worker",
                          "neutron-periodic-workers", "neutron-rpc-server", "neutron-api"]) }}
 
 neutron-clean-more:

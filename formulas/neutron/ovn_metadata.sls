@@ -128,33 +128,12 @@ neutron-ovn_metadata-sudo:
     - check_cmd: /usr/sbin/visudo -cf
     - require:
       - pkg: neutron-ovn_metadata-packages
-
-# the switch's socket is root's alone, and made anew whenever the switch starts
-neutron-ovn_metadata-switch-unit:
-  file.managed:
-    - name: /etc/systemd/system/neutron-switch-access.service
-    - source: salt://neutron/files/switch-access.service.jinja
-    - template: jinja
-    - context:
-        socket: {{ agent.switch_socket }}
-    - user: root
-    - group: root
-    - mode: "0644"
-
-neutron-ovn_metadata-switch:
-  service.running:
-    - name: neutron-switch-access
-    - enable: True
-    - require:
-      - group: neutron-ovn_metadata-group
-    - watch:
-      - file: neutron-ovn_metadata-switch-unit
 {{ api.daemon("neutron", agent, "ovn_metadata", "neutron-ovn-metadata-agent", ["--config-file", file],
               watch=[{"file": "neutron-ovn_metadata-config"}, {"file": "neutron-ovn_metadata-rootwrap"},
                      {"file": "neutron-ovn_metadata-filters"}, {"file": "neutron-ovn_metadata-sudo"},
-                     {"service": "neutron-ovn_metadata-switch"},
                      {"artifact" if agent.source.engine == "venv" else "pkg": "neutron-ovn_metadata-code"}],
-              after=["neutron-switch-access.service"], groups=[agent.tls.group], privileged=true,
+              after=["openvswitch-access.service"], groups=[agent.tls.group, agent.switch_group],
+              privileged=true,
               keep_children=true, description="OpenStack Networking, metadata for instances (neutron)") }}
 {%- else %}
 {{ api.stopped("neutron", "ovn_metadata", "neutron-ovn-metadata-agent") }}

@@ -60,6 +60,11 @@
       "disk_cachemodes": "network=writeback",
     }) %}
 {%- endif %}
+{%- set groups = [compute.socket_group] %}
+{%- if compute.switch %}
+{%- do config.update({"os_vif_ovs": {"ovsdb_connection": "unix:" ~ compute.switch.socket}}) %}
+{%- do groups.append(compute.switch.group) %}
+{%- endif %}
 {%- for section in contexts %}
 {%- do config.update({section: root}) %}
 {%- endfor %}
@@ -102,7 +107,7 @@ nova-compute-sudo:
     - require:
       - pkg: nova-compute-tools
 {{ lib.daemon("compute", "OpenStack Compute, a hypervisor (nova)", privileged=true,
-              groups=[compute.socket_group], after=["libvirtd.service"],
+              groups=groups, after=["libvirtd.service", "openvswitch-access.service"],
               watch=[{"file": "nova-compute-sudo"}, {"file": "nova-compute-instances"}]) }}
 {%- else %}
 {{ lib.stopped("compute") }}

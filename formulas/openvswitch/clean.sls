@@ -3,12 +3,14 @@
 {%- from "openvswitch/map.jinja" import openvswitch with context %}
 openvswitch-clean-service:
   service.dead:
-    - names: [{{ openvswitch.switch.unit }}, ovs-vswitchd, ovsdb-server]
+    - names: [openvswitch-access, {{ openvswitch.switch.unit }}, ovs-vswitchd, ovsdb-server]
     - enable: False
 
 openvswitch-clean-files:
   file.absent:
-    - name: /etc/systemd/system/ovs-vswitchd.service.d/saltern.conf
+    - names:
+      - /etc/systemd/system/ovs-vswitchd.service.d/saltern.conf
+      - /etc/systemd/system/openvswitch-access.service
     - require:
       - service: openvswitch-clean-service
 

@@ -35,6 +35,34 @@ openvswitch-switch-running:
       - pkg: openvswitch-switch-packages
       - module: openvswitch-switch-reload
 
+openvswitch-switch-group:
+  group.present:
+    - name: {{ switch.group }}
+    - system: True
+
+# the socket is root's alone, and made anew whenever the switch starts
+openvswitch-switch-access-unit:
+  file.managed:
+    - name: /etc/systemd/system/openvswitch-access.service
+    - source: salt://openvswitch/files/access.service.jinja
+    - template: jinja
+    - context:
+        group: {{ switch.group }}
+        socket: {{ switch.socket }}
+    - user: root
+    - group: root
+    - mode: "0644"
+
+openvswitch-switch-access:
+  service.running:
+    - name: openvswitch-access
+    - enable: True
+    - require:
+      - service: openvswitch-switch-running
+    - watch:
+      - group: openvswitch-switch-group
+      - file: openvswitch-switch-access-unit
+
 openvswitch-switch-settings:
   ovs_switch.settings:
     - name: Open vSwitch
@@ -59,6 +87,11 @@ openvswitch-switch-bridge-{{ name }}:
       - ovs_switch: openvswitch-switch-settings
 {%- endfor %}
 {%- else %}
+
+openvswitch-switch-access:
+  service.dead:
+    - name: openvswitch-access
+    - enable: False
 
 openvswitch-switch-disabled:
   service.dead:

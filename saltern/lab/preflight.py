@@ -18,6 +18,7 @@ PROGRAMS = {
     "git": "git",
     "gpg": "gnupg",
     "gpgconf": "gnupg",
+    "ethtool": "ethtool",
     "ip": "iproute2",
     "journalctl": "systemd",
     "mount": "mount",

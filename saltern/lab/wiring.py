@@ -95,6 +95,8 @@ def connect(lab: str, spec: HostSpec) -> None:
     for device, port, bridge, place in [first, *more]:
         if device not in there:
             _plug(lab, namespace, device, port, bridge, place)
+            if device != first[0]:
+                _write_sums(namespace, device)
 
 
 def _plug(lab: str, namespace: str, device: str, port: str, bridge: str, address: str) -> None:
@@ -107,6 +109,14 @@ def _plug(lab: str, namespace: str, device: str, port: str, bridge: str, address
     if address:
         run([*inside, "addr", "add", address, "dev", device], what=what)
     run([*inside, "link", "set", device, "up"], what=what)
+
+
+def _write_sums(namespace: str, device: str) -> None:
+    """Have the sender write checksums: a virtual card leaves them out, and who takes frames past
+    the kernel, such as a switch in user space, would drop what has none."""
+    ethtool = ["ethtool", "-K", device, "tx", "off"]
+    what = f"turning off checksum offload of {device} in {namespace}"
+    run(["ip", "netns", "exec", namespace, *ethtool], what=what)
 
 
 def _devices(namespace: str) -> set[str]:

@@ -79,7 +79,10 @@ def test_the_roles_choose_the_checks(
 
 
 def test_every_control_plane_role_of_the_model_has_a_check() -> None:
-    roles = ("keystone_server", "glance_server", "placement_server", "ceph_rgw")
+    roles = (
+        *("keystone_server", "glance_server", "placement_server", "ceph_rgw"),
+        *("neutron_server", "cinder_volume", "heat_server", "nova_compute"),
+    )
     everything = dict.fromkeys(roles, MEMBERS)
     assert {check for check, _ in planned(cloud(**everything))} == set(CHECKS)
 
