@@ -62,7 +62,8 @@
 {%- endif %}
 {%- set groups = [compute.socket_group] %}
 {%- if compute.switch %}
-{%- do config.update({"os_vif_ovs": {"ovsdb_connection": "unix:" ~ compute.switch.socket}}) %}
+{%- set database = "unix:" ~ compute.switch.socket %}
+{%- do config.update({"os_vif_ovs": {"ovsdb_connection": database} }) %}
 {%- do groups.append(compute.switch.group) %}
 {%- endif %}
 {%- for section in contexts %}

