@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import faulthandler
+import os
+import threading
 from pathlib import Path
 
 import hypothesis
@@ -14,6 +17,18 @@ from tests.support import TREE
 _UNJUDGED = [hypothesis.HealthCheck.filter_too_much, hypothesis.HealthCheck.too_slow]
 hypothesis.settings.register_profile("saltern", deadline=None, suppress_health_check=_UNJUDGED)
 hypothesis.settings.load_profile("saltern")
+
+# seconds that an interpreter may take to end after its last test
+_TO_END = 60
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """See that the run ends: one that hangs at its exit says where, and ends with its result."""
+    faulthandler.dump_traceback_later(_TO_END)
+    end = threading.Timer(_TO_END + 5, os._exit, [int(exitstatus)])
+    end.daemon = True
+    end.start()
 
 
 @pytest.fixture(scope="session")
