@@ -53,7 +53,7 @@ class Manifest:
     python: str
     suite: str
     wsgi: str
-    database: dict[str, Any]
+    database: dict[str, Any] | None
     file: str
     sha256: str
     size: int
@@ -78,7 +78,7 @@ def recipe(service: Service, suite: str = SUITE) -> str:
     :raises ArtifactError: the service has no lock
     """
     parts = [BUILD_VERSION, suite, service.lock_sha256(), service.prefix, service.python]
-    parts += [service.wsgi, service.imports, asdict(service.database)]
+    parts += [service.wsgi, service.imports, service.database and service.database.to_json()]
     # what is empty does not count: it came later than artifacts that do without it
     parts += [{key: value for key, value in asdict(service.check).items() if value}]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -206,15 +206,19 @@ def _install(service: Service, suite: str, scratch: Path, log: Path, report: Rep
     return version
 
 
-#: Arguments: the WSGI module, further modules, all imported with the check's configuration there.
+#: Arguments: where the WSGI application is, further modules, all imported with the check's
+#: configuration there.
 IMPORT_CHECK = """
 import importlib, sys
 wsgi, *names = sys.argv[1:]
 sys.argv = ['check']
 for name in ['pymysql', 'pyuwsgi', *names]:
     importlib.import_module(name)
-if not callable(importlib.import_module(wsgi).application):
-    sys.exit(f'{wsgi}.application is not a WSGI application')
+if wsgi:
+    module, _, maker = wsgi.partition(':')
+    found = getattr(importlib.import_module(module), maker.removesuffix('()') or 'application')
+    if not callable(found() if maker.endswith('()') else found):
+        sys.exit(f'{wsgi} is not a WSGI application')
 """
 
 
@@ -224,10 +228,12 @@ def _check(service: Service, chroot: Chroot, log: Path) -> None:
     The application runs code when it is imported, so nothing less shows that it starts.
     """
     python = f"{service.prefix}/bin/python"
-    file = chroot.upper / service.check.file.lstrip("/")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(service.check.text(), encoding="utf-8")
-    schema = () if service.check.without_schema else service.database.sync
+    if service.check.file:
+        file = chroot.upper / service.check.file.lstrip("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(service.check.text(), encoding="utf-8")
+    database = service.database
+    schema = database.sync if database and not service.check.without_schema else ()
     commands = [[f"{service.prefix}/bin/{name}", *args] for name, *args in schema]
     commands.append([python, "-B", "-c", IMPORT_CHECK, service.wsgi, *service.imports])
     # one call: /tmp, where the schema is, lives as long as the namespace of the call
@@ -238,9 +244,11 @@ def _check(service: Service, chroot: Chroot, log: Path) -> None:
         env=dict(service.check.environ),
         log=log,
     )
+    if database is None:
+        return
     site = next((chroot.upper / service.prefix.lstrip("/") / "lib").glob("python3*/site-packages"))
-    if not (site / service.database.migrations).is_dir():
-        raise ArtifactError(f"{service.database.migrations} is not in the environment",
+    if not (site / database.migrations).is_dir():
+        raise ArtifactError(f"{database.migrations} is not in the environment",
                             where=service.name, cure="Correct database:migrations")  # fmt: skip
 
 
@@ -269,7 +277,7 @@ def _pack(service: Service, suite: str, scratch: Path, python: str) -> Manifest:
             python=python,
             suite=suite,
             wsgi=service.wsgi,
-            database=json.loads(json.dumps(asdict(service.database))),
+            database=service.database.to_json() if service.database else None,
             file=str(archive.relative_to(artifacts_dir())),
             sha256=digest,
             size=partial.stat().st_size,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -32,6 +32,10 @@ class Database:
     section: str
     sync: tuple[tuple[str, ...], ...]
 
+    def to_json(self) -> dict[str, Any]:
+        """Return it as manifests and pillars have it."""
+        return {**asdict(self), "sync": [list(command) for command in self.sync]}
+
 
 @dataclass(frozen=True)
 class Check:
@@ -43,8 +47,8 @@ class Check:
     :param without_schema: the commands of the schema are not run: they know no SQLite
     """
 
-    file: str
-    data: Mapping[str, Mapping[str, Any]]
+    file: str = ""
+    data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     environ: Mapping[str, str] = field(default_factory=dict)
     without_schema: bool = False
 
@@ -58,7 +62,10 @@ class Check:
 
 @dataclass(frozen=True)
 class Service:
-    """One service of one release, with everything its lock and its build depend on."""
+    """One service of one release, with everything its lock and its build depend on.
+
+    ``wsgi`` is empty for a program without an application, ``database`` None without a schema.
+    """
 
     product: str
     release: str
@@ -74,7 +81,7 @@ class Service:
     wsgi: str
     imports: tuple[str, ...]
     check: Check
-    database: Database
+    database: Database | None
 
     @property
     def lock_path(self) -> Path:
@@ -171,7 +178,7 @@ def services(product: str, release: str, names: Iterable[str] = ()) -> list[Serv
 
 def _service(product: str, release: str, name: str, entry: Mapping[str, Any]) -> Service:
     data = entry["services"][name]
-    database = data["database"]
+    database = data.get("database")
     cutoffs = {**entry.get("cutoffs", {}), **data.get("cutoffs", {})}
     return Service(
         product=product,
@@ -185,10 +192,11 @@ def _service(product: str, release: str, name: str, entry: Mapping[str, Any]) ->
         cutoffs={dist: _day(day) for dist, day in sorted(cutoffs.items())},
         requirements=(*entry["requirements"], *data.get("requirements", ())),
         sdists=tuple(data.get("sdists", ())),
-        wsgi=data["wsgi"],
+        wsgi=data.get("wsgi", ""),
         imports=tuple(data.get("imports", ())),
-        check=Check(**data["check"]),
-        database=Database(
+        check=Check(**data.get("check", {})),
+        database=database
+        and Database(
             migrations=database["migrations"],
             section=database["section"],
             sync=tuple(tuple(command) for command in database["sync"]),

@@ -24,15 +24,16 @@ def source(manifest: Manifest, base_url: str = BASE_URL) -> dict[str, Any]:
     :param manifest: of the artifact
     :param base_url: where the artifacts directory is served, without trailing slash
     """
-    return {
+    found = {
         "engine": "venv",
         "release": manifest.release,
         "version": manifest.version,
         "url": f"{base_url}/{manifest.file}",
         "sha256": manifest.sha256,
-        "wsgi": manifest.wsgi,
-        "database": manifest.database,
     }
+    # what starts it and what opens its schema, where it has them
+    starts = {"wsgi": manifest.wsgi, "database": manifest.database}
+    return found | {key: value for key, value in starts.items() if value}
 
 
 def parameters(manifests: Iterable[Manifest], base_url: str = BASE_URL) -> dict[str, Any]:

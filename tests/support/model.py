@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import json
 import shutil
-from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -69,7 +67,7 @@ def manifests() -> list[Manifest]:
             python=service.python,
             suite="bookworm",
             wsgi=service.wsgi,
-            database=json.loads(json.dumps(asdict(service.database))),
+            database=service.database and service.database.to_json(),
             file=f"{service.product}/{service.release}/{service.name}.tar.zst",
             sha256="0" * 64,
             size=1,

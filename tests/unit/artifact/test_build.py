@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from click.testing import CliRunner
 
 from saltern.artifact import build, pins
 from saltern.artifact.build import Manifest
-from saltern.artifact.catalogue import Service
+from saltern.artifact.catalogue import Check, Service
 from saltern.cli.artifact import artifact
 from saltern.errors import ArtifactError, LabError
 from saltern.lab.chroot import Chroot
@@ -152,6 +153,54 @@ def test_a_build_installs_by_hash_checks_and_starts_the_application(
     calls.clear()
     assert build.build(service) == manifest
     assert not calls
+
+
+@needs_tools
+@pytest.mark.usefixtures("image")
+def test_a_program_without_api_or_schema(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def run(self: Chroot, argv: Any, **_: Any) -> str:
+        calls.append(" ".join(argv))
+        (self.upper / service.prefix.lstrip("/")).mkdir(parents=True, exist_ok=True)
+        return "3.11.2\n" if "python_version" in calls[-1] else ""
+
+    monkeypatch.setattr(Chroot, "run", run)
+    manifest = build.build(dataclasses.replace(service, wsgi="", check=Check(), database=None))
+    assert calls[-1].startswith("sh -c /opt/cloud/1/api/bin/python -B -c ")
+    assert manifest.database is None
+    assert set(pins.source(manifest)) == {"engine", "release", "version", "url", "sha256"}
+
+
+@pytest.mark.parametrize(
+    ("place", "good"),
+    [
+        ("ok_app", True),
+        ("ok_app:other", True),
+        ("ok_app:make()", True),
+        ("ok_app:make_nothing()", False),
+        ("ok_app:text", False),
+        ("", True),
+    ],
+)
+def test_where_an_application_is(place: str, good: bool, tmp_path: Path) -> None:
+    (tmp_path / "ok_app.py").write_text(
+        "application = other = print\ntext = ''\n"
+        "def make(): return print\ndef make_nothing(): pass\n"
+    )
+    for name in ("pymysql", "pyuwsgi"):
+        (tmp_path / f"{name}.py").touch()
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", build.IMPORT_CHECK, place, "json"],
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode == 0) is good
+    assert ("is not a WSGI application" in done.stderr) is not good
 
 
 @pytest.mark.usefixtures("image")

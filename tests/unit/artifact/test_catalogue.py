@@ -59,12 +59,8 @@ def test_a_role_of_the_tree_runs_it(item: Service) -> None:
     source = defaults[role]["source"]
     assert source["release"] in catalogue.releases(item.product)
     if source["release"] == item.release:
-        assert source["wsgi"] == item.wsgi
-        assert source["database"] == {
-            "migrations": item.database.migrations,
-            "section": item.database.section,
-            "sync": [list(command) for command in item.database.sync],
-        }
+        assert source.get("wsgi", "") == item.wsgi
+        assert source.get("database") == (item.database and item.database.to_json())
 
 
 @shipped
