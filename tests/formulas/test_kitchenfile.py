@@ -28,6 +28,7 @@ IN_A_CLUSTER = {
     # Nova's processes end where Keystone has no account of theirs
     "nova.api", "nova.common", "nova.compute", "nova.conductor", "nova.database", "nova.metadata",
     "nova.novncproxy", "nova.scheduler",
+    "tempest.client",
 }  # fmt: skip
 SOURCE = {"url": "file:///srv/x.tar.zst", "sha256": "0" * 64}
 

@@ -116,6 +116,7 @@ ROLES = {
         "salt.api": 1,
         "salt.master": 1,
         "salt.minion": 15,
+        "tempest.client": 1,
     },
     "iaas": {
         "ceph.client": 83,
