@@ -1,4 +1,4 @@
-"""The cloud on Ceph, deployed from nothing by the command that an operator runs: 13 hosts, so long.
+"""The cloud on Ceph, deployed from nothing by the command that an operator runs: 15 hosts, so long.
 
 Test files run in the order of :data:`ORDER`: what disturbs the cluster comes last.
 """
@@ -14,7 +14,7 @@ from tests.support.cluster import Cluster
 from tests.support.deployed import arrange, deployed
 
 CLUSTER = "demo"
-ORDER = ("test_users", "test_rescue")
+ORDER = ("test_servers", "test_users", "test_rescue")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
