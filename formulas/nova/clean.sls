@@ -5,9 +5,9 @@
 {{ api.clean("nova", ["nova-novncproxy", "nova-metadata", "nova-api", "nova-scheduler",
                       "nova-conductor", "nova-compute", "nova-cache"]) }}
 
-nova-clean-archive:
+nova-clean-timers:
   service.dead:
-    - name: nova-archive.timer
+    - names: [nova-archive.timer, nova-builds.timer]
     - enable: False
 
 nova-clean-more:
@@ -16,6 +16,8 @@ nova-clean-more:
       - /etc/sudoers.d/nova
       - /etc/systemd/system/nova-archive.service
       - /etc/systemd/system/nova-archive.timer
+      - /etc/systemd/system/nova-builds.service
+      - /etc/systemd/system/nova-builds.timer
     - require:
       - service: nova-clean-service
-      - service: nova-clean-archive
+      - service: nova-clean-timers

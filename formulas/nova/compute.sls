@@ -25,6 +25,7 @@
     "reserved_host_memory_mb": compute.reserved.get("memory"),
     "reserved_host_cpus": compute.reserved.get("cpus"),
     "reserved_host_disk_mb": compute.reserved.disk * 1024 if "disk" in compute.reserved else none,
+    "instance_build_timeout": compute.build_limit,
     "resume_guests_state_on_host_boot": compute.resume_guests,
   },
   "compute": {

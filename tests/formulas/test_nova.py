@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import re
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.formulas.conftest import Pillars
+from tests.support import TREE
 from tests.support.render import Low, Renderer
 
 Render = Callable[..., dict[tuple[str, str], Low]]
@@ -21,15 +23,15 @@ BIN = "/opt/openstack/2025.1/nova/bin"
 def render(pillars: Pillars, salt_cache: Path) -> Iterator[Render]:
     """Render ``nova.compute`` for a hypervisor, with changes to ``nova:<role>``."""
     made = []
-    found = next(p for p in pillars.values() if "nova.compute" in p["__reclass__"]["applications"])
 
-    def get(**changes: Any) -> dict[tuple[str, str], Low]:
+    def get(role: str = "nova.compute", **changes: Any) -> dict[tuple[str, str], Low]:
+        found = next(p for p in pillars.values() if role in p["__reclass__"]["applications"])
         pillar = copy.deepcopy(found)
-        for role, data in changes.items():
-            pillar["nova"][role].update(data)
+        for part, data in changes.items():
+            pillar["nova"][part].update(data)
         renderer = Renderer(pillar, "bookworm", salt_cache)
         made.append(renderer)
-        return {(str(c["state"]), str(c["name"])): c for c in renderer.low("nova.compute")}
+        return {(str(c["state"]), str(c["name"])): c for c in renderer.low(role)}
 
     yield get
     for each in made:
@@ -106,3 +108,20 @@ def test_a_compute_in_a_container_is_refused(render: Render) -> None:
 def test_a_compute_that_is_switched_off_only_stops(render: Render) -> None:
     found = render(compute={"enabled": False})
     assert [(state, one["fun"]) for (state, _), one in found.items()] == [("service", "dead")]
+
+
+def test_builds_that_a_conductor_lost_are_looked_for(render: Render) -> None:
+    found = render("nova.conductor", conductor={"lost_builds_after": 300})
+    program = found["file", "/etc/nova/builds.py"]["source"].removeprefix("salt://")
+    ast.parse((TREE / "formulas" / program).read_text())
+    unit = found["file", "/etc/systemd/system/nova-builds.service"]["context"]
+    assert (unit["limit"], unit["python"]) == (300, f"{BIN}/python")
+    assert "--config-file /etc/nova/nova-control.conf" in unit["arguments"]
+    assert found["service", "nova-builds.timer"]["fun"] == "running"
+
+
+def test_or_left_alone(render: Render) -> None:
+    found = render("nova.conductor", conductor={"lost_builds_after": 0})
+    assert ("file", "/etc/nova/builds.py") not in found
+    assert found["file", "/etc/systemd/system/nova-builds.service"]["fun"] == "absent"
+    assert found["service", "nova-builds.timer"]["fun"] == "dead"

@@ -1,0 +1,79 @@
+# Managed by Salt: local changes are overwritten.
+"""Servers whose build was lost with the conductor that had it fail, so that their users are told.
+
+A conductor takes a build off the queue before it works on it: when its host dies in between, nobody
+has it any more, and the server says BUILD for ever. One that says so for longer than the limit
+becomes one that could not be scheduled: in error, with a fault, in cell0 or where it is already.
+What a hypervisor has is the hypervisor's business (instance_build_timeout).
+
+Usage: python nova-builds SECONDS --config-file FILE [--config-file FILE …]
+Source: Nova, ``nova/conductor/manager.py`` (``schedule_and_build_instances``, ``_bury_in_cell0``).
+"""
+
+import sys
+
+from nova import config, context, exception, objects
+from nova.compute import utils, vm_states
+from nova.conductor import manager
+from oslo_utils import timeutils
+
+SENTENCE = (
+    "The build was lost with the conductor that had it. Delete the server and start it again."
+)
+
+
+def buried(admin, limit):
+    """Servers that no cell has yet."""
+    found = [
+        request
+        for request in objects.BuildRequestList.get_all(admin)
+        if timeutils.is_older_than(request.created_at, limit)
+    ]
+    conductor = manager.ComputeTaskManager() if found else None
+    for request in found:
+        try:
+            spec = objects.RequestSpec.get_by_instance_uuid(admin, request.instance_uuid)
+        except exception.RequestSpecNotFound:
+            continue
+        conductor._bury_in_cell0(
+            admin,
+            spec,
+            exception.NovaException(SENTENCE),
+            build_requests=[request],
+            block_device_mapping=request.block_device_mappings,
+            tags=request.tags,
+        )
+        yield request.instance_uuid
+
+
+def failed(admin, limit):
+    """Servers that a cell has and no hypervisor."""
+    for cell in objects.CellMappingList.get_all(admin):
+        if cell.is_cell0():
+            continue
+        with context.target_cell(admin, cell) as inside:
+            building = objects.InstanceList.get_by_filters(
+                inside, {"vm_state": vm_states.BUILDING, "deleted": False}, expected_attrs=[]
+            )
+            for one in building:
+                if one.host is None and timeutils.is_older_than(one.created_at, limit):
+                    utils.add_instance_fault_from_exc(
+                        inside, one, exception.NovaException(SENTENCE)
+                    )
+                    one.vm_state, one.task_state = vm_states.ERROR, None
+                    one.save()
+                    yield one.uuid
+
+
+def main():
+    limit = int(sys.argv[1])
+    config.parse_args(["nova-builds", *sys.argv[2:]])
+    objects.register_all()
+    admin = context.get_admin_context()
+    for work in (buried, failed):
+        for server in work(admin, limit):
+            print(f"server {server}: {SENTENCE}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
