@@ -124,6 +124,21 @@ class Context:
         }
         return keystoneauth1.identity.v3.Password(auth_url=url, **{**given, **changed})
 
+    def endpoint(self, kind: str) -> str:
+        """Return the URL of a service.
+
+        :param kind: its type in the catalogue
+        :raises CheckError: the catalogue has none in the region
+        """
+        found = self.session.get_endpoint(
+            service_type=kind,
+            region_name=self.target.region,
+            interface=self.target.interface,
+        )
+        if not found:
+            raise CheckError(f"the catalogue has no endpoint of type {kind}")
+        return str(found)
+
     def name(self) -> str:
         """Return a name that no other object has and that tells its age."""
         return f"{PREFIX}{int(time.time())}-{secrets.token_hex(4)}"
