@@ -10,6 +10,7 @@ import openstack.exceptions
 from saltern.canary.types import DATA, Canary, CanaryError
 from saltern.canary.work import PROJECT, USER, Kind, Work, named
 from saltern.sanity import waiting
+from saltern.sanity.client import sentence
 
 #: Bytes; a volume is made of it too.
 SIZE = 1 << 20
@@ -67,6 +68,8 @@ class Image(Kind):
             content = work.mine.cloud.image.download_image(found).content
         except openstack.exceptions.NotFoundException:
             raise CanaryError(DATA, "its content is not there any more") from None
+        except openstack.exceptions.InvalidResponse as err:  # the SDK compares the checksum
+            raise CanaryError(DATA, f"its content differs: {sentence(err)}") from None
         if content != work.data(self.name, SIZE):
             raise CanaryError(DATA, f"its content differs from the {SIZE} bytes uploaded")
         return f"{SIZE >> 10} KiB downloaded and compared"

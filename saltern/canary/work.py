@@ -134,14 +134,21 @@ class Work:
         return self._domain
 
     def offers(self, service: str) -> bool:
-        """Tell whether the catalogue has a service, by its type."""
-        return bool(
-            self.admin.session.get_endpoint(
+        """Tell whether the catalogue has a service, by its type.
+
+        :raises keystoneauth1.exceptions.ClientException: there is no catalogue to look into
+        """
+        try:
+            found = self.admin.session.get_endpoint(
                 service_type=service,
                 region_name=self.target.region,
                 interface=self.target.interface,
             )
-        )
+        except keystoneauth1.exceptions.EmptyCatalog:
+            raise
+        except keystoneauth1.exceptions.EndpointNotFound:
+            return False
+        return bool(found)
 
     def id(self, kind: str) -> str:
         """Return the id of a canary that another one is made of.

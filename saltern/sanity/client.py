@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import keystoneauth1.exceptions
 import keystoneauth1.identity.v3
 import keystoneauth1.session
 import openstack.connection
@@ -130,11 +131,14 @@ class Context:
         :param kind: its type in the catalogue
         :raises CheckError: the catalogue has none in the region
         """
-        found = self.session.get_endpoint(
-            service_type=kind,
-            region_name=self.target.region,
-            interface=self.target.interface,
-        )
+        try:
+            found = self.session.get_endpoint(
+                service_type=kind,
+                region_name=self.target.region,
+                interface=self.target.interface,
+            )
+        except keystoneauth1.exceptions.EndpointNotFound:
+            found = None
         if not found:
             raise CheckError(f"the catalogue has no endpoint of type {kind}")
         return str(found)

@@ -180,7 +180,9 @@ class Session:
     def get_endpoint(self, service_type: str, **_: Any) -> str | None:
         if "catalogue" in self.world.refuse:
             raise ksa.ConnectFailure("Unable to connect to https://api.example.test:5000/v3")
-        return f"https://api/{service_type}" if service_type in self.world.services else None
+        if service_type not in self.world.services:
+            raise ksa.EndpointNotFound(f"public endpoint for {service_type} service not found")
+        return f"https://api/{service_type}"
 
     # -- EC2 credentials of Keystone ---------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -21,6 +22,7 @@ from saltern.canary.types import CODES, MADE, MAKING, Canary, CanaryError, Flock
 from saltern.errors import PreflightError
 from saltern.sanity import guest, waiting
 from saltern.sanity.target import Credentials, Target
+from tests.support import TREE
 from tests.unit.canary.cloud import Cloud, Context, qcow2
 
 TARGET = Target(
@@ -501,6 +503,16 @@ def test_the_list_is_what_the_book_has(keeper: run.Keeper, book: Book) -> None:
     found = run.listed(book.kept, book.rows)
     assert [one["canary"] for one in found] == [Canary(name).name for name in ALL]
     assert {one["state"] for one in found} == {MADE}
+
+
+def test_every_code_has_a_heading_with_its_cure() -> None:
+    page = (TREE / "docs/reference/codes.md").read_text()
+    text = page.split("\n## Verdicts of canaries\n")[1].split("\n## ")[0]
+    sections = dict(
+        re.findall(r"^### `([\w-]+)`\n(.*?)(?=^### |\Z)", text, re.MULTILINE | re.DOTALL)
+    )
+    assert tuple(sections) == CODES
+    assert not [code for code, told in sections.items() if "\nCure: " not in told]
 
 
 # -- data ------------------------------------------------------------------------------------
