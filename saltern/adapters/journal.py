@@ -27,7 +27,7 @@ from sqlalchemy.pool import NullPool
 from saltern.errors import JournalError, UnknownNodeError
 
 #: The migration that this code reads and writes (``saltern/adapters/migrations/versions``).
-SCHEMA = "0003"
+SCHEMA = "0004"
 #: Seconds to wait for another process that writes.
 BUSY = 2.0
 #: Any number: what writers of a PostgreSQL journal queue for.
@@ -41,7 +41,8 @@ _SMALL = 1 << 20
 
 PIN, UNPIN, DEPLOY, JOIN, LEAVE = "pin", "unpin", "deploy", "join", "leave"
 
-#: every table of the database, those of rollouts (:mod:`saltern.adapters.rollout_tables`) too
+#: every table of the database: also those of rollouts (:mod:`saltern.adapters.rollout_tables`), of
+#: suites (:mod:`saltern.adapters.suites`) and of canaries (:mod:`saltern.adapters.canaries`)
 meta = sa.MetaData()
 _member = sa.Table(
     "member",

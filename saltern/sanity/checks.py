@@ -165,12 +165,7 @@ def _shared_store(context: Context) -> bool:
 
 
 def _image_url(context: Context) -> str:
-    found = context.session.get_endpoint(
-        service_type="image",
-        region_name=context.target.region,
-        interface=context.target.interface,
-    )
-    return str(found).rstrip("/")
+    return context.endpoint("image").rstrip("/")
 
 
 def image(context: Context, _: str) -> str:

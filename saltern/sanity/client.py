@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import keystoneauth1.exceptions
 import keystoneauth1.identity.v3
 import keystoneauth1.session
 import openstack.connection
@@ -123,6 +124,24 @@ class Context:
             "project_domain_name": who.project_domain,
         }
         return keystoneauth1.identity.v3.Password(auth_url=url, **{**given, **changed})
+
+    def endpoint(self, kind: str) -> str:
+        """Return the URL of a service.
+
+        :param kind: its type in the catalogue
+        :raises CheckError: the catalogue has none in the region
+        """
+        try:
+            found = self.session.get_endpoint(
+                service_type=kind,
+                region_name=self.target.region,
+                interface=self.target.interface,
+            )
+        except keystoneauth1.exceptions.EndpointNotFound:
+            found = None
+        if not found:
+            raise CheckError(f"the catalogue has no endpoint of type {kind}")
+        return str(found)
 
     def name(self) -> str:
         """Return a name that no other object has and that tells its age."""

@@ -1,78 +1,27 @@
 """Checks of what a cloud is for: networks, volumes, stacks, and a server that somebody can reach.
 
-The server is started from the image :data:`IMAGE`, a guest that tells on its console what it found
-and echoes what it gets on a TCP port (``saltern lab image --guest``).
+The server is started from the image of :mod:`saltern.sanity.guest`.
 """
 
 from __future__ import annotations
 
-import secrets
-import socket
-import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import openstack.exceptions
 
+from saltern.sanity import guest, waiting
 from saltern.sanity.client import CheckError, Context, is_leftover
 
-#: Name of the image, and the port on which its guest echoes.
-IMAGE, ECHO_PORT = "guest", 7
 #: Addresses of the networks that are made; nobody is reached from there.
 CIDR = "192.0.2.0/28"
-#: Seconds between two looks.
-PAUSE = 1.0
 #: What a stack of the check is made of: nothing that costs anything.
 TEMPLATE = {
     "heat_template_version": "2021-04-16",
     "resources": {"value": {"type": "OS::Heat::RandomString", "properties": {"length": 8}}},
     "outputs": {"value": {"value": {"get_attr": ["value", "value"]}}},
 }
-
-
-def _wait(context: Context, what: str, look: Callable[[], Any]) -> Any:
-    """Look until there is something to see.
-
-    :param what: for the sentence when the time is over: ``the volume is not available``
-    :param look: returns it, or something that is false
-    :raises CheckError: the check's time is over
-    """
-    while not (found := look()):
-        try:
-            context.session.deadline.left()
-        except CheckError as err:
-            raise CheckError(f"{what} ({err})") from None
-        time.sleep(PAUSE)
-    return found
-
-
-def _status(context: Context, what: str, get: Callable[[], Any], wanted: str) -> Any:
-    """Wait until an object has a status; one that is in error is waited for no longer."""
-
-    def look() -> Any:
-        found = get()
-        status = str(found.status).upper()
-        if status == wanted:
-            return found
-        if status.startswith("ERROR") or status.endswith("FAILED"):
-            fault = getattr(found, "fault", None) or {}
-            why = fault.get("message") or getattr(found, "status_reason", "") or "no reason told"
-            raise CheckError(f"{what} is {status}: {why}")
-        return None
-
-    return _wait(context, f"{what} is not {wanted}", look)
-
-
-def _gone(context: Context, what: str, get: Callable[[], Any]) -> None:
-    def look() -> bool:
-        try:
-            get()
-        except openstack.exceptions.NotFoundException:
-            return True
-        return False
-
-    _wait(context, f"{what} is still there", look)
 
 
 # -- what earlier runs left ------------------------------------------------------------------
@@ -109,20 +58,13 @@ def _swept(count: int) -> str:
 # -- networks --------------------------------------------------------------------------------
 
 
-def _external(network: Any) -> Any:
-    found = sorted(network.networks(is_router_external=True), key=lambda one: str(one.name))
-    if not found:
-        raise CheckError("there is no external network, so nothing reaches a server")
-    return found[0]
-
-
 def _wired(context: Context, name: str) -> tuple[Any, Any]:
     """Make a network with a subnet and a router to the outside; return network and router."""
     network = context.cloud.network
     made = network.create_network(name=name)
     context.undo(f"network {name}", lambda: network.delete_network(made))
     subnet = network.create_subnet(name=name, network_id=made.id, ip_version=4, cidr=CIDR)
-    outside = {"network_id": _external(network).id}
+    outside = {"network_id": guest.external(network).id}
     router = network.create_router(name=name, external_gateway_info=outside)
     context.undo(f"router {name}", lambda: network.delete_router(router))
     network.add_interface_to_router(router, subnet_id=subnet.id)
@@ -140,7 +82,7 @@ def _group(context: Context, name: str) -> Any:
     context.undo(f"security group {name}", lambda: network.delete_security_group(group))
     rule = {"security_group_id": group.id, "direction": "ingress", "ether_type": "IPv4"}
     network.create_security_group_rule(**rule, protocol="icmp")
-    ports = {"port_range_min": ECHO_PORT, "port_range_max": ECHO_PORT}
+    ports = {"port_range_min": guest.ECHO_PORT, "port_range_max": guest.ECHO_PORT}
     network.create_security_group_rule(**rule, protocol="tcp", **ports)
     return group
 
@@ -171,7 +113,7 @@ def _volume(context: Context, name: str) -> Any:
     api = context.cloud.block_storage
     made = api.create_volume(name=name, size=1)
     context.undo(f"volume {name}", lambda: api.delete_volume(made))
-    return _status(context, "the volume", lambda: api.get_volume(made), "AVAILABLE")
+    return waiting.status(context, "the volume", lambda: api.get_volume(made), "AVAILABLE")
 
 
 def volume(context: Context, _: str) -> str:
@@ -184,7 +126,7 @@ def volume(context: Context, _: str) -> str:
     made = _volume(context, context.name())
     seconds = time.monotonic() - begin
     api.delete_volume(made, ignore_missing=False)
-    _gone(context, "the deleted volume", lambda: api.get_volume(made))
+    waiting.gone(context, "the deleted volume", lambda: api.get_volume(made))
     return f"1 GiB of type {made.volume_type} made in {seconds:.1f} s and deleted{_swept(len(old))}"
 
 
@@ -204,7 +146,7 @@ def stack(context: Context, _: str) -> str:
     def get() -> Any:
         return api.get_stack(made)
 
-    whole = _status(context, "the stack", get, "CREATE_COMPLETE")
+    whole = waiting.status(context, "the stack", get, "CREATE_COMPLETE")
     value = whole.outputs[0]["output_value"] if whole.outputs else ""
     if len(str(value)) != 8:
         raise CheckError(f"the stack's output is {value!r}, not a text of 8 characters")
@@ -216,57 +158,11 @@ def stack(context: Context, _: str) -> str:
         except openstack.exceptions.NotFoundException:
             return True
 
-    _wait(context, "the deleted stack is still there", gone)
+    waiting.wait(context, "the deleted stack is still there", gone)
     return f"created, output read, deleted{_swept(len(old))}"
 
 
 # -- a server --------------------------------------------------------------------------------
-
-
-def _flavor(context: Context) -> Any:
-    found = sorted(context.cloud.compute.flavors(), key=lambda one: (one.ram, one.vcpus, one.disk))
-    if not found:
-        raise CheckError("there is no flavor")
-    return found[0]
-
-
-def _image(context: Context) -> Any:
-    found = list(context.cloud.image.images(name=IMAGE))
-    if not found:
-        raise CheckError(f"there is no image {IMAGE!r} to start a server from")
-    return found[0]
-
-
-def _told(context: Context, server: Any, words: str) -> str:
-    """Wait until the guest said something on its console; return that line."""
-
-    def look() -> str:
-        text = context.cloud.compute.get_server_console_output(server)["output"] or ""
-        return next((line.strip() for line in text.splitlines() if words in line), "")
-
-    line: str = _wait(context, f"the guest does not tell {words!r} on its console", look)
-    return line
-
-
-def _pinged(address: str) -> bool:
-    done = subprocess.run(
-        ["ping", "-n", "-q", "-c", "1", "-W", "1", address],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        check=False,
-    )
-    return done.returncode == 0
-
-
-def _echoed(address: str) -> bool:
-    sent = secrets.token_hex(16).encode()
-    try:
-        with socket.create_connection((address, ECHO_PORT), timeout=2) as connection:
-            connection.settimeout(2)
-            connection.sendall(sent + b"\n")
-            return connection.recv(64).strip() == sent
-    except OSError:
-        return False
 
 
 def _attached(context: Context, server: Any, name: str) -> str:
@@ -274,11 +170,11 @@ def _attached(context: Context, server: Any, name: str) -> str:
     compute, storage = context.cloud.compute, context.cloud.block_storage
     disk = _volume(context, name)
     compute.create_volume_attachment(server, volume_id=disk.id)
-    _status(context, "the volume", lambda: storage.get_volume(disk), "IN-USE")
-    _told(context, server, "guest: disk vdb")
+    waiting.status(context, "the volume", lambda: storage.get_volume(disk), "IN-USE")
+    guest.told(context, server, "guest: disk vdb")
     compute.delete_volume_attachment(server, disk.id)
-    _status(context, "the detached volume", lambda: storage.get_volume(disk), "AVAILABLE")
-    _told(context, server, "guest: disk vdb is gone")
+    waiting.status(context, "the detached volume", lambda: storage.get_volume(disk), "AVAILABLE")
+    guest.told(context, server, "guest: disk vdb is gone")
     return ", volume attached and detached"
 
 
@@ -302,29 +198,28 @@ def server(context: Context, _: str) -> str:
     begin = time.monotonic()
     started = compute.create_server(
         name=name,
-        image_id=_image(context).id,
-        flavor_id=_flavor(context).id,
+        image_id=guest.image(context).id,
+        flavor_id=guest.flavor(context).id,
         networks=[{"uuid": made.id}],
         security_groups=[{"name": group.name}],
     )
 
     def remove() -> None:
         compute.delete_server(started)
-        _gone(context, "the deleted server", lambda: compute.get_server(started))
+        waiting.gone(context, "the deleted server", lambda: compute.get_server(started))
 
     context.undo(f"server {name}", remove)
-    _status(context, "the server", lambda: compute.get_server(started), "ACTIVE")
+    waiting.status(context, "the server", lambda: compute.get_server(started), "ACTIVE")
     active = time.monotonic() - begin
     (port,) = network.ports(device_id=started.id)
     outside = network.create_ip(
-        floating_network_id=_external(network).id, port_id=port.id, description=name
+        floating_network_id=guest.external(network).id, port_id=port.id, description=name
     )
     context.undo(f"floating address of {name}", lambda: network.delete_ip(outside))
     address = outside.floating_ip_address
-    _wait(context, f"{address} does not answer a ping", lambda: _pinged(address))
-    _wait(context, f"{address} does not echo on TCP {ECHO_PORT}", lambda: _echoed(address))
+    guest.reached(context, address)
     reached = time.monotonic() - begin
-    _told(context, started, f"guest: metadata: hostname {name}")
+    guest.told(context, started, f"guest: metadata: hostname {name}")
     more = _attached(context, started, name) if "cinder.volume" in context.target.members else ""
     if "nova.novncproxy" in context.target.members:
         more += _console(context, started)

@@ -15,7 +15,7 @@ import openstack.connection
 import openstack.exceptions
 
 from saltern.sanity.client import BoundedSession, CheckError, Context, is_leftover
-from saltern.sanity.s3 import Credential
+from saltern.sanity.s3 import Credential, request
 
 #: Bytes of the object that is put.
 OBJECT_BYTES = 100_000
@@ -52,15 +52,12 @@ def s3(context: Context, _: str) -> str:
     swept = _sweep(context)
     user = _user(context)
     credential = user.credential()
-    url = _endpoint(context, "s3").rstrip("/")
+    url = context.endpoint("s3").rstrip("/")
     name, data = context.name(), secrets.token_bytes(OBJECT_BYTES)
     bucket, thing = f"{url}/{name}", f"{url}/{name}/{OBJECT}"
 
     def ask(method: str, where: str, body: bytes = b"", who: Credential = credential) -> bytes:
-        answer = user.session.request(
-            where, method, authenticated=False, data=body, headers=who.signed(method, where, body)
-        )
-        return bytes(answer.content)
+        return bytes(request(user.session, who, method, where, body).content)
 
     forged = Credential(credential.access, secrets.token_hex(16))
     try:
@@ -126,17 +123,6 @@ def _user(context: Context) -> _User:
     context.undo(f"user {name}", lambda: identity.delete_user(made))
     identity.assign_project_role_to_user(project, made, role)
     return _User(context, name, password)
-
-
-def _endpoint(context: Context, kind: str) -> str:
-    found = context.session.get_endpoint(
-        service_type=kind,
-        region_name=context.target.region,
-        interface=context.target.interface,
-    )
-    if not found:
-        raise CheckError(f"the catalogue has no endpoint of type {kind}")
-    return str(found)
 
 
 def _remove(context: Context, container: str) -> None:

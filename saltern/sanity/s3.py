@@ -7,6 +7,7 @@ import hashlib
 import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 SERVICE = "s3"
@@ -77,3 +78,13 @@ class Credential:
         signature = hmac.digest(key, text.encode(), "sha256").hex()
         who = f"Credential={self.access}/{scope}, SignedHeaders={names}, Signature={signature}"
         return {**sent, "Authorization": f"{ALGORITHM} {who}"}
+
+
+def request(session: Any, who: Credential, method: str, url: str, body: bytes = b"") -> Any:
+    """Send a request that ``who`` signed; return the answer.
+
+    :param session: of keystoneauth; its own token is not sent
+    :raises keystoneauth1.exceptions.HttpError: the gateway refuses
+    """
+    headers = who.signed(method, url, body)
+    return session.request(url, method, authenticated=False, data=body, headers=headers)

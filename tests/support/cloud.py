@@ -63,7 +63,8 @@ key_repository = {home}/fernet
 key_repository = {home}/credential
 [cache]
 enabled = true
-backend = dogpile.cache.memory
+# values are copied, as memcached does: Keystone changes what it was handed
+backend = dogpile.cache.memory_pickle
 [identity]
 password_hash_algorithm = bcrypt
 password_hash_rounds = 4

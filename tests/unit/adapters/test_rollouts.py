@@ -710,10 +710,11 @@ def test_each_transition_is_synced_to_the_disk(rollouts: Rollouts) -> None:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
 
 
-def test_a_journal_of_pins_alone_gets_the_tables_of_rollouts(path: Path) -> None:
+def test_a_journal_of_pins_alone_gets_the_other_tables(path: Path) -> None:
     journal = Journal(f"sqlite:///{path}")
     journal.deploy("c1", OLD, [A], "ann", "first")
     tables = ["plan", "rollout", "step", "lock", "lease", "keep", "sample", "verdict", "evidence"]
+    tables += ["flock", "canary"]
     with closing(sqlite3.connect(path)) as raw, raw:
         for table in tables:
             raw.execute(f"DROP TABLE {table}")

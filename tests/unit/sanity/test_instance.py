@@ -16,7 +16,7 @@ pytest.importorskip("openstack")
 
 import openstack.exceptions
 
-from saltern.sanity import instance
+from saltern.sanity import guest, instance, waiting
 from saltern.sanity.client import PREFIX, CheckError, Context, Deadline
 from saltern.sanity.target import Credentials, Target
 
@@ -170,9 +170,9 @@ def cloud() -> Cloud:
 @pytest.fixture
 def context(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Context:
     clock = itertools.count()
-    monkeypatch.setattr(instance.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(instance, "_pinged", lambda address: address == "203.0.113.9")
-    monkeypatch.setattr(instance, "_echoed", lambda address: address == "203.0.113.9")
+    monkeypatch.setattr(waiting.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(guest, "pinged", lambda address: address == "203.0.113.9")
+    monkeypatch.setattr(guest, "echoed", lambda address: address == "203.0.113.9")
     who = Credentials("https://api.example.test:5000/v3", "admin", "x")
     roles = {"cinder.volume": ("ctl01",), "nova.novncproxy": ("ctl01",)}
     made = Context(
@@ -236,7 +236,7 @@ def test_what_is_in_error_is_waited_for_no_longer(
 def test_a_guest_that_keeps_silent_is_named(
     context: Context, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(instance, "_echoed", lambda address: False)
+    monkeypatch.setattr(guest, "echoed", lambda address: False)
     with pytest.raises(CheckError, match=r"203\.0\.113\.9 does not echo on TCP 7"):
         instance.server(context, "")
     context.clean_up(100)
