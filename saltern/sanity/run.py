@@ -17,7 +17,7 @@ from saltern.sanity.client import Context, Deadline, sentence
 from saltern.sanity.target import Target
 
 #: Seconds to remove what a check made, after its own time.
-CLEAN_UP = 20.0
+CLEAN_UP = 60.0
 #: Where a check went that is not about one member.
 THROUGH = "VIP"
 
