@@ -118,6 +118,7 @@ ROLES = {
         "salt.minion": 15,
     },
     "iaas": {
+        "barbican.server": 3,
         "ceph.client": 83,
         "ceph.common": 100,
         "ceph.mgr": 3,
@@ -435,6 +436,7 @@ def test_racks_of_the_reference_cloud(compiled: Compiled) -> None:
 def test_what_is_published_arrives_in_the_reference_cloud(compiled: Compiled) -> None:
     found = {name.partition(".")[0]: node.pillar for name, node in compiled["iaas"].items()}
     assert set(found["dbs02"]["galera"]["database"]["database"]) == {
+        "barbican",
         "cinder",
         "glance",
         "heat",
