@@ -94,7 +94,9 @@ def test_keys_are_known_as_secrets() -> None:
     assert {("crypto", "key"), ("crypto", "previous", "0"), ("identity", "password")} <= found
 
 
-def test_the_key_of_the_model_is_made_for_it(pillars: Pillars, node_of: Callable[[str], str]) -> None:
+def test_the_key_of_the_model_is_made_for_it(
+    pillars: Pillars, node_of: Callable[[str], str]
+) -> None:
     service = yaml.safe_load((TREE / "classes/service/barbican/server.yml").read_text())
     assert service["parameters"]["_secret_spec"]["barbican_crypto_key"]["length"] == 64
     key = pillars[node_of("barbican.server")]["barbican"]["server"]["crypto"]["key"]

@@ -311,8 +311,9 @@ def test_a_deployment_is_refused_for_each_role_without_formula(
 ) -> None:
     told = lint.check(tree, cluster, FORMULAS)
     missing = {role for role in ROLES[cluster] if not executable(compiled[cluster], role)}
-    assert missing
-    assert {finding.rule for finding in told} == {"role-not-executable"}
+    # all of OpenStack's have one
+    assert bool(missing) is (cluster == "caas")
+    assert {finding.rule for finding in told} <= {"role-not-executable"}
     assert len(told) == len(missing)
     for role in missing:
         service, _, name = role.partition(".")
