@@ -55,7 +55,8 @@ def encoded(key):
 
     .. code-block:: bash
 
-        salt ctl01.example.test fernet_keys.encoded 000102030405060708090a0b0c0d0e0f000102030405060708090a0b0c0d0e0f
+        salt ctl01.example.test fernet_keys.encoded \\
+            000102030405060708090a0b0c0d0e0f000102030405060708090a0b0c0d0e0f
     """
     text = str(key).strip()
     if len(text) == 64:

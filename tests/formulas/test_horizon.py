@@ -1,4 +1,4 @@
-"""Horizon: settings are Python made from data, whatever is in it; sessions are in the shared cache."""
+"""Horizon: settings are Python made from data, whatever is in it; sessions are in the cache."""
 
 from __future__ import annotations
 

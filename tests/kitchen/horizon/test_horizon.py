@@ -1,4 +1,4 @@
-"""Horizon shows its login with style, lets in whom Keystone knows, and remembers them in the cache."""
+"""Horizon shows its login with style, lets in whom Keystone knows, and remembers them."""
 
 from __future__ import annotations
 
