@@ -9,6 +9,7 @@ encrypts; all decrypt. The functions return numbers and fingerprints, never a ke
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import os
 import time
@@ -39,6 +40,31 @@ def _valid(key):
         return len(base64.urlsafe_b64decode(str(key).strip().encode())) == 32
     except (binascii.Error, ValueError):
         return False
+
+
+def encoded(key):
+    """
+    Return 32 bytes as programs that use Fernet want them: URL-safe base64.
+
+    key
+        64 hexadecimal digits; a key that is encoded already is returned as it is.
+
+    Raises ``CommandExecutionError`` for anything else; the message does not show it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt ctl01.example.test fernet_keys.encoded \\
+            000102030405060708090a0b0c0d0e0f000102030405060708090a0b0c0d0e0f
+    """
+    text = str(key).strip()
+    if len(text) == 64:
+        with contextlib.suppress(ValueError):
+            return base64.urlsafe_b64encode(bytes.fromhex(text)).decode()
+    elif _valid(text):
+        return text
+    raise CommandExecutionError("A Fernet key is 64 hexadecimal digits or 32 bytes in base64.")
 
 
 def facts(name):

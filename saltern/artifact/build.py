@@ -81,6 +81,8 @@ def recipe(service: Service, suite: str = SUITE) -> str:
     parts += [service.wsgi, service.imports, service.database and service.database.to_json()]
     # what is empty does not count: it came later than artifacts that do without it
     parts += [{key: value for key, value in asdict(service.check).items() if value}]
+    more = {"links": service.links, "finish": service.finish}
+    parts += [{key: value} for key, value in more.items() if value]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -202,7 +204,9 @@ def _install(service: Service, suite: str, scratch: Path, log: Path, report: Rep
             where=service.name,
             cure="Lock the release for this Python or build in another image",
         )
+    _link(service, chroot)
     _check(service, chroot, log)
+    _finish(service, chroot, log)
     return version
 
 
@@ -220,6 +224,27 @@ if wsgi:
     if not callable(found() if maker.endswith('()') else found):
         sys.exit(f'{wsgi} is not a WSGI application')
 """
+
+
+def _link(service: Service, chroot: Chroot) -> None:
+    """Make the links of a service; those below its environment are packed with it."""
+    for name, target in service.links.items():
+        # an absolute name is that of another place, as everywhere
+        path = chroot.upper / str(Path(service.prefix, name)).lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(target)
+
+
+def _finish(service: Service, chroot: Chroot, log: Path) -> None:
+    """Run what completes the environment, with the configuration of the check."""
+    for name, *args in service.finish:
+        chroot.run(
+            [f"{service.prefix}/bin/{name}", *args],
+            what=f"finishing {service.name}",
+            # the byte code of a configuration would be packed, and it is another one on a host
+            env={**service.check.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+            log=log,
+        )
 
 
 def _check(service: Service, chroot: Chroot, log: Path) -> None:

@@ -42,18 +42,20 @@ class Check:
     """The smallest configuration that a service's application starts with.
 
     :param file: where the service looks for it
-    :param data: section -> option -> value
+    :param data: section -> option -> value; or the text itself, where it is not such a file
     :param environ: variables that tell it where its configuration is, where it needs any
     :param without_schema: the commands of the schema are not run: they know no SQLite
     """
 
     file: str = ""
-    data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    data: Mapping[str, Mapping[str, Any]] | str = field(default_factory=dict)
     environ: Mapping[str, str] = field(default_factory=dict)
     without_schema: bool = False
 
     def text(self) -> str:
         """Return the configuration as the service reads it."""
+        if isinstance(self.data, str):
+            return self.data
         lines = []
         for section, options in self.data.items():
             lines += [f"[{section}]", *(f"{key} = {value}" for key, value in options.items())]
@@ -65,6 +67,7 @@ class Service:
     """One service of one release, with everything its lock and its build depend on.
 
     ``wsgi`` is empty for a program without an application, ``database`` None without a schema.
+    ``links`` are made before the application is loaded, ``finish`` runs after that.
     """
 
     product: str
@@ -82,6 +85,8 @@ class Service:
     imports: tuple[str, ...]
     check: Check
     database: Database | None
+    links: Mapping[str, str] = field(default_factory=dict)
+    finish: tuple[tuple[str, ...], ...] = ()
 
     @property
     def lock_path(self) -> Path:
@@ -201,4 +206,6 @@ def _service(product: str, release: str, name: str, entry: Mapping[str, Any]) ->
             section=database["section"],
             sync=tuple(tuple(command) for command in database["sync"]),
         ),
+        links=dict(data.get("links", {})),
+        finish=tuple(tuple(command) for command in data.get("finish", ())),
     )

@@ -58,7 +58,7 @@ def test_a_suite_renders(suite: kitchen.Suite, salt_cache: Path) -> None:
     code_name = CODE_NAMES[suite.platform]
     grains = {"ip4_interfaces": {"eth0": ["192.0.2.5"]}, "oscodename": code_name}
     pillar = kitchen.pillar(suite, grains)
-    for service in ("keystone", "glance", "neutron", "placement"):
+    for service in ("barbican", "horizon", "keystone", "glance", "neutron", "placement"):
         if service in pillar:
             pillar[service]["server"]["source"] = SOURCE
     renderer = Renderer(pillar, code_name, salt_cache)

@@ -31,7 +31,17 @@ RELEASE = "2025.1"
 #: what `make test` runs; the rest is for `make test-full`
 PLATFORM = "debian-12"
 #: OpenStack brings up a Keystone first, and the tests of clusters use what they are about anyway
-LONG = ("glance", "libvirt", "neutron", "nova", "openvswitch", "ovn", "placement")
+LONG = (
+    "barbican",
+    "glance",
+    "horizon",
+    "libvirt",
+    "neutron",
+    "nova",
+    "openvswitch",
+    "ovn",
+    "placement",
+)
 #: the generated file of the OpenStack suites, and where their archives appear in the host
 ARTIFACT_PILLAR = ".kitchen/artifacts.sls"
 ARTIFACTS = "/srv/saltern/artifacts"

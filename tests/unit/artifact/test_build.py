@@ -157,6 +157,59 @@ def test_a_build_installs_by_hash_checks_and_starts_the_application(
 
 @needs_tools
 @pytest.mark.usefixtures("image")
+def test_links_and_what_finishes_an_environment_are_packed(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, dict[str, str]]] = []
+
+    def run(self: Chroot, argv: Any, **options: Any) -> str:
+        environment = self.upper / service.prefix.lstrip("/")
+        (environment / "lib/python3.11/site-packages/api/migrations").mkdir(
+            parents=True, exist_ok=True
+        )
+        calls.append((" ".join(argv), options.get("env") or {}))
+        if "api.wsgi" in calls[-1][0]:
+            assert (self.upper / "etc/api/paste.ini").readlink() == Path("/opt/cloud/1/api/paste")
+        if argv[0].endswith("/api-manage"):
+            (environment / "made.js").write_text(argv[1])
+        return "3.11.2\n" if "python_version" in calls[-1][0] else ""
+
+    monkeypatch.setattr(Chroot, "run", run)
+    check = dataclasses.replace(service.check, environ={"SETTINGS": "api"})
+    links = {"settings.py": "/etc/api/settings.py", "/etc/api/paste.ini": "/opt/cloud/1/api/paste"}
+    finished = dataclasses.replace(
+        service, check=check, links=links, finish=(("api-manage", "collect"),)
+    )
+    manifest = build.build(finished)
+    # once it is known to start; the byte code of the check's configuration is not packed
+    assert calls[-1] == (
+        "/opt/cloud/1/api/bin/api-manage collect",
+        {"SETTINGS": "api", "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    listing = subprocess.run(
+        ["tar", "--zstd", "-tvf", build.artifacts_dir() / manifest.file],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "api/settings.py -> /etc/api/settings.py\n" in listing
+    assert "api/made.js\n" in listing
+    assert "paste.ini" not in listing
+
+
+def test_what_is_empty_leaves_a_recipe_as_it_was(service: Service) -> None:
+    """Artifacts that were built before there were links stay good."""
+    known = build.recipe(service)
+    assert build.recipe(dataclasses.replace(service, links={}, finish=())) == known
+    others = [
+        dataclasses.replace(service, links={"a": "b"}),
+        dataclasses.replace(service, finish=(("a", "b"),)),
+    ]
+    assert len({known, *map(build.recipe, others)}) == 3
+
+
+@needs_tools
+@pytest.mark.usefixtures("image")
 def test_a_program_without_api_or_schema(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from saltern.artifact import catalogue
-from saltern.artifact.catalogue import Service, services
+from saltern.artifact.catalogue import Check, Service, services
 from saltern.artifact.lock import compile_argv, pins, requirements
 from saltern.errors import ArtifactError
 from tests.support import TREE
@@ -74,6 +74,7 @@ def test_a_service_has_what_the_release_and_it_say(service: Service) -> None:
     assert service.cutoffs == {"cloud-api": "2025-09-01", "late": "2025-06-01"}
     assert service.prefix == "/opt/cloud/1/api"
     assert service.check.text() == "[database]\nconnection = sqlite://\n"
+    assert Check(file="/etc/api.py", data="DEBUG = False\n").text() == "DEBUG = False\n"
 
 
 def test_what_is_resolved(service: Service) -> None:
