@@ -78,7 +78,7 @@ def _active() -> list[str]:
 
 def lookup(cloud: str = "admin") -> dict[str, str]:
     """
-    Return what the suite must know by id: options of tempest.conf, as ``section.option`` -> id.
+    Return options of tempest.conf that the cloud knows, most of them ids: ``section.option`` -> value.
 
     cloud
         Entry of clouds.yaml of an administrator.
@@ -110,7 +110,9 @@ def lookup(cloud: str = "admin") -> dict[str, str]:
             need("flavor", names[key], conn.compute.find_flavor(names[key]), f"compute.{option}")
         network = conn.network.find_network(names["external_network"])
         need("network", names["external_network"], network, "network.public_network_id")
+        extensions = sorted(one.alias for one in conn.network.extensions())
     found["network.floating_network_name"] = names["external_network"]
+    found["network-feature-enabled.api_extensions"] = ",".join(extensions)
     return found
 
 
@@ -235,7 +237,7 @@ def status(run: str) -> dict[str, Any]:
     run
         As :func:`start` named it.
 
-    Returns ``{"active": bool, "passed": int, "failed": int, "skipped": int, "result": bytes of the
+    Returns ``{"active": bool, "passed": int, "failed": int, "skipped": int, "bytes": of the
     result or None, "log": last lines when it ended without a result}``.
 
     :raises CommandExecutionError: there is no such run
@@ -258,7 +260,7 @@ def status(run: str) -> dict[str, Any]:
         "passed": ended.count("ok"),
         "failed": ended.count("FAILED"),
         "skipped": ended.count("SKIPPED"),
-        "result": size or None,
+        "bytes": size or None,
         "log": "" if active or size else "\n".join(text.splitlines()[-20:]),
     }
 

@@ -15,6 +15,7 @@ tempest-client-config:
     - user: root
     - group: tempest
     - mode: "0640"
+    - show_changes: False
     - require:
       - file: tempest-client-directories
 

@@ -92,7 +92,7 @@ class Outcome:
 
     def table(self) -> str:
         """Return counts, failures and the reasons of skips as plain text."""
-        lines = [self.comment.split(". ", 1)[0] + "."]
+        lines = [self.comment.split(". ", 1)[0].rstrip(".") + "."]
         lines += [f"FAILED  {failure}" for failure in self.failures]
         lines += [f"skipped {count:4d}  {why}" for why, count in self.skips()]
         lines += [f"left out      {regex}: {why}" for regex, why in self.excluded]
@@ -178,7 +178,7 @@ def run(
                 where=nodes[0],
                 cure=f"Read /var/lib/tempest/{name}/run.log there, or give it more time",
             )
-    if not last.get("result"):
+    if not last.get("bytes"):
         said = (str(last.get("log") or "").strip().splitlines() or ["its log is empty"])[-1]
         raise SuiteError(
             f"run {name} left no result: {said}",
@@ -200,8 +200,9 @@ class _Suite:
     def ask(self, verb: str, *arguments: Any, **keywords: Any) -> Any:
         answer = self.bus.call([self.node], f"tempest_suite.{verb}", arguments, keywords)[self.node]
         if not answer.ok:
-            said = answer.data if isinstance(answer.data, str) else answer.sentence
-            raise SuiteError(str(said or "no answer").removeprefix("ERROR: "), where=self.node)
+            if not isinstance(answer.data, str):
+                raise SuiteError(answer.sentence or f"{self.node} did not answer")
+            raise SuiteError(answer.data.removeprefix("ERROR: "), where=self.node)
         return answer.data
 
     def result(self, name: str) -> str:

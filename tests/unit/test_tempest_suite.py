@@ -68,7 +68,9 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     cloud = SimpleNamespace(
         image=SimpleNamespace(find_image=made.find),
         compute=SimpleNamespace(find_flavor=made.find),
-        network=SimpleNamespace(find_network=made.find),
+        network=SimpleNamespace(
+            find_network=made.find, extensions=lambda: [SimpleNamespace(alias="router")]
+        ),
     )
     salt = {
         "openstack_api.connection": lambda cloud_name: cloud,
@@ -94,6 +96,7 @@ def test_a_run_has_ids_and_places_of_its_own(host: Host) -> None:
     assert "[compute]\nmin_compute_nodes = 2\nimage_ref = id-of-guest\n" in conf
     assert "flavor_ref = id-of-tiny\nflavor_ref_alt = id-of-small\n" in conf
     assert "public_network_id = id-of-provider\n" in conf
+    assert "[network-feature-enabled]\napi_extensions = router\n" in conf
     assert (folder / "include").read_text() == "image\nnetwork\n"
     assert (folder / "exclude").read_text() == "slow  # takes an hour\nresize  # asked for\n"
     assert (folder / "environment").read_text() == "CONCURRENCY=3\n"
@@ -154,12 +157,12 @@ def test_how_far_it_is_and_what_it_found(host: Host, monkeypatch: pytest.MonkeyP
         "{0} a.b.test_c [1.2s] ... ok\n{1} a.b.test_d ... SKIPPED: no\n{0} setUpClass ... FAILED\n"
     )
     found = suite.status(run)
-    assert (found["active"], found["result"], found["log"]) == (True, None, "")
+    assert (found["active"], found["bytes"], found["log"]) == (True, None, "")
     assert (found["passed"], found["failed"], found["skipped"]) == (1, 1, 1)
     host.active.clear()
     assert suite.status(run)["log"].endswith("FAILED")
     (folder / "result.xml").write_text("<testsuite/>")
-    assert suite.status(run)["result"] == 12
+    assert suite.status(run)["bytes"] == 12
     monkeypatch.setattr(suite, "PIECE", 5)
     assert [suite.result(run, at) for at in (0, 5, 10, 12)] == ["<test", "suite", "/>", ""]
 
