@@ -21,9 +21,20 @@ CLUSTER = "demo-core"
 CLUSTERS = (CLUSTER, "demo-ceph", "demo")
 #: one with roles that none of those has yet
 MODELLED = "iaas"
+#: what no example cluster has: the controllers of that one get it, in the tests' copy alone
+OFFERED = ("system.openstack.loadbalancer",)
 
 #: what the master's key store holds once keys were made: role -> repositories
 KEY_REPOSITORIES = {"keystone.server": ("fernet", "credential")}
+
+
+def offered() -> set[str]:
+    """Return the classes that are offered to a cluster, with those that they join."""
+    found = set(OFFERED)
+    for name in OFFERED:
+        path = TREE / "classes" / f"{name.replace('.', '/')}.yml"
+        found |= set(yaml.safe_load(path.read_text())["classes"])
+    return found
 
 
 def clear(text: str) -> str:
@@ -41,6 +52,11 @@ def prepare(target: Path, cluster: str = CLUSTER) -> Path:
         target / "classes",
         ignore=shutil.ignore_patterns("secrets.yml", "artifacts.yml"),
     )
+    if cluster == MODELLED:
+        controller = target / "classes/cluster" / cluster / "ctl.yml"
+        data = yaml.safe_load(controller.read_text())
+        data["classes"] += OFFERED
+        controller.write_text(yaml.safe_dump(data))
     (target / "nodes").mkdir()
     nodes.write(Inventory(target), cluster)
     secrets.init(Inventory(target), cluster, clear)
