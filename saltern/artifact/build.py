@@ -232,6 +232,10 @@ def _check(service: Service, chroot: Chroot, log: Path) -> None:
         file = chroot.upper / service.check.file.lstrip("/")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(service.check.text(), encoding="utf-8")
+    for name, target in service.check.links.items():
+        link = chroot.upper / name.lstrip("/")
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(target)
     database = service.database
     schema = database.sync if database and not service.check.without_schema else ()
     commands = [[f"{service.prefix}/bin/{name}", *args] for name, *args in schema]

@@ -43,12 +43,14 @@ class Check:
 
     :param file: where the service looks for it
     :param data: section -> option -> value
+    :param links: further files beside it that lead to those of the environment: path -> target
     :param environ: variables that tell it where its configuration is, where it needs any
     :param without_schema: the commands of the schema are not run: they know no SQLite
     """
 
     file: str = ""
     data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
     environ: Mapping[str, str] = field(default_factory=dict)
     without_schema: bool = False
 

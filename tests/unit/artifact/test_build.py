@@ -157,6 +157,28 @@ def test_a_build_installs_by_hash_checks_and_starts_the_application(
 
 @needs_tools
 @pytest.mark.usefixtures("image")
+def test_a_check_finds_files_of_the_environment_where_it_looks(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paste = f"{service.prefix}/etc/api-paste.ini"
+    found = []
+
+    def run(self: Chroot, argv: Any, **_: Any) -> str:
+        environment = self.upper / service.prefix.lstrip("/")
+        site = environment / "lib/python3.11/site-packages"
+        (site / service.database.migrations).mkdir(parents=True, exist_ok=True)
+        if argv[0] == "sh":
+            found.append(str((self.upper / "etc/api/api-paste.ini").readlink()))
+        return "3.11.2\n"
+
+    monkeypatch.setattr(Chroot, "run", run)
+    check = dataclasses.replace(service.check, links={"/etc/api/api-paste.ini": paste})
+    build.build(dataclasses.replace(service, check=check))
+    assert found == [paste]
+
+
+@needs_tools
+@pytest.mark.usefixtures("image")
 def test_a_program_without_api_or_schema(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
