@@ -33,6 +33,8 @@ IN_A_CLUSTER = {
     # and these, name servers
     "designate.api", "designate.central", "designate.common", "designate.mdns",
     "designate.producer", "designate.worker",
+    # and these, machines
+    "ironic.api", "ironic.common", "ironic.conductor",
 }  # fmt: skip
 SOURCE = {"url": "file:///srv/x.tar.zst", "sha256": "0" * 64}
 

@@ -44,6 +44,7 @@ OFFERED: dict[str, dict[str, Any]] = {
             }
         }
     },
+    "system.openstack.baremetal": {"ironic": {"conductor": {"drivers": ["redfish", "ipmi"]}}},
 }
 
 #: what the master's key store holds once keys were made: role -> repositories
