@@ -78,7 +78,7 @@ def _active() -> list[str]:
 
 def lookup(cloud: str = "admin") -> dict[str, str]:
     """
-    Return options of tempest.conf that the cloud knows, most of them ids: ``section.option`` -> value.
+    Return options of tempest.conf that the cloud knows: ``section.option`` -> value.
 
     cloud
         Entry of clouds.yaml of an administrator.

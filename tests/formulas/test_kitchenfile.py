@@ -29,6 +29,13 @@ IN_A_CLUSTER = {
     "nova.api", "nova.common", "nova.compute", "nova.conductor", "nova.database", "nova.metadata",
     "nova.novncproxy", "nova.scheduler",
     "tempest.client",
+    # they need what those need, and Neutron
+    "octavia.server",
+    # and these, name servers
+    "designate.api", "designate.central", "designate.common", "designate.mdns",
+    "designate.producer", "designate.worker",
+    # and these, machines
+    "ironic.api", "ironic.common", "ironic.conductor",
 }  # fmt: skip
 SOURCE = {"url": "file:///srv/x.tar.zst", "sha256": "0" * 64}
 

@@ -21,9 +21,43 @@ CLUSTER = "demo-core"
 CLUSTERS = (CLUSTER, "demo-ceph", "demo")
 #: one with roles that none of those has yet
 MODELLED = "iaas"
+#: what no example cluster has: the controllers of that one get it, in the tests' copy alone
+OFFERED: dict[str, dict[str, Any]] = {
+    "system.openstack.loadbalancer": {},
+    "system.openstack.dns": {
+        "designate": {
+            "central": {
+                "pool": {
+                    "default": {
+                        "ns_records": [{"hostname": "ns1.iaas.test.", "priority": 1}],
+                        "targets": [
+                            {"engine": "bind9", "host": "10.60.0.201", "rndc_key": "designate"},
+                            {
+                                "engine": "pdns4",
+                                "host": "10.60.0.202",
+                                "url": "https://ns2.iaas.test:8081",
+                                "token": "${_secret:designate_pdns_token}",
+                            },
+                        ],
+                    }
+                }
+            }
+        }
+    },
+    "system.openstack.baremetal": {"ironic": {"conductor": {"drivers": ["redfish", "ipmi"]}}},
+}
 
 #: what the master's key store holds once keys were made: role -> repositories
 KEY_REPOSITORIES = {"keystone.server": ("fernet", "credential")}
+
+
+def offered() -> set[str]:
+    """Return the classes that are offered to a cluster, with those that they join."""
+    found = set(OFFERED)
+    for name in OFFERED:
+        path = TREE / "classes" / f"{name.replace('.', '/')}.yml"
+        found |= set(yaml.safe_load(path.read_text())["classes"])
+    return found
 
 
 def clear(text: str) -> str:
@@ -41,6 +75,13 @@ def prepare(target: Path, cluster: str = CLUSTER) -> Path:
         target / "classes",
         ignore=shutil.ignore_patterns("secrets.yml", "artifacts.yml"),
     )
+    if cluster == MODELLED:
+        controller = target / "classes/cluster" / cluster / "ctl.yml"
+        data = yaml.safe_load(controller.read_text())
+        data["classes"] += OFFERED
+        for parameters in OFFERED.values():
+            data["parameters"].update(parameters)
+        controller.write_text(yaml.safe_dump(data))
     (target / "nodes").mkdir()
     nodes.write(Inventory(target), cluster)
     secrets.init(Inventory(target), cluster, clear)

@@ -1,0 +1,117 @@
+"""
+Processes of Designate, as Designate sees them
+==============================================
+
+A process of Designate that runs need not be one that works: it tells so by a beat that it sends to
+designate-central, which writes it to the database. Here that is asked for, in Designate's own
+Python as its user. No password is an argument, a return or a log line.
+"""
+
+import json
+
+from salt.exceptions import CommandExecutionError
+
+__virtualname__ = "designate_service"
+
+CONFIG = "/etc/designate/designate.conf"
+
+#: Beats that may be missed: one comes every ten seconds.
+SECONDS = 60
+
+# Reads {"config", "name", "host"} from its standard input; runs in Designate's Python.
+_SCRIPT = """
+import json, logging, sys
+logging.disable(logging.CRITICAL)
+want = json.load(sys.stdin)
+from oslo_db.exception import DBError
+from oslo_utils import timeutils
+import designate.conf
+from designate import context, storage
+conf = designate.conf.CONF
+conf([], project='designate', default_config_files=[want['config']], default_config_dirs=[])
+# whoever asks has retries of his own
+conf.set_override('max_retries', 0, 'storage:sqlalchemy')
+host = want['host'] or conf.host
+asked = {'service_name': want['name'], 'hostname': host}
+try:
+    known = storage.get_storage().find_service_statuses(
+        context.DesignateContext.get_admin_context(), asked)
+except DBError as err:
+    sys.exit(f'the database does not answer: {type(err).__name__}')
+found = {'host': host}
+for one in known:
+    beat = one.heartbeated_at
+    found.update(status=one.status, seconds=beat and round(timeutils.delta_seconds(
+        beat.replace(tzinfo=None), timeutils.utcnow())))
+print(json.dumps(found))
+"""
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def state(
+    name, host=None, venv="/opt/openstack/current/designate", config=CONFIG, user="designate"
+):
+    """
+    Return what Designate knows of one of its processes.
+
+    name
+        What it is: ``central``, ``producer``, ``mdns``, ``worker``.
+    host
+        The host it runs on, as Designate names it; default: this one.
+    venv
+        Designate's virtual environment; ``/usr`` for distribution packages.
+    config
+        Designate's configuration file.
+    user
+        Designate's user.
+
+    Returns ``{"host": …, "status": "UP", "seconds": since its last beat}``; the host alone where
+    Designate knows no such process. Raises ``CommandExecutionError`` when the database does not
+    answer.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt ctl01.example.test designate_service.state worker
+    """
+    argv = [f"{venv}/bin/python3", "-W", "ignore", "-B", "-c", _SCRIPT]
+    want = json.dumps({"config": config, "name": name, "host": host})
+    out = __salt__["openstack_db.run"](argv, user, stdin=want)
+    return json.loads(out.splitlines()[-1])
+
+
+def up(name, host=None, venv="/opt/openstack/current/designate", config=CONFIG, user="designate"):
+    """
+    Tell whether Designate hears of one of its processes; a health check.
+
+    name, host, venv, config, user
+        As for :py:func:`designate_service.state <state>`.
+
+    Returns ``{"ok": bool, "sentence": str}`` and never raises. One that stands by, because another
+    host has the only one, is well: its unit is there and not enabled.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt ctl01.example.test designate_service.up worker
+    """
+    unit = f"designate-{name}"
+    if host is None and not __salt__["service.enabled"](unit):
+        return {"ok": True, "sentence": f"{unit} stands by: it is not enabled here."}
+    try:
+        found = state(name, host, venv, config, user)
+    except CommandExecutionError as err:
+        return {"ok": False, "sentence": f"{err}."}
+    where = f"{unit} on {found['host']}"
+    if "status" not in found:
+        return {"ok": False, "sentence": f"Designate knows no {where}."}
+    if found["seconds"] is None or found["seconds"] > SECONDS:
+        return {"ok": False, "sentence": f"Designate has not heard of {where} for too long."}
+    if found["status"] != "UP":
+        return {"ok": False, "sentence": f"{where} says that it is {found['status']}."}
+    return {"ok": True, "sentence": f"{where} is up."}
