@@ -291,7 +291,7 @@ def result(run: str, offset: int = 0) -> str:
 
 def stop(run: str) -> bool:
     """
-    Stop a run; what ended before is in its result.
+    Stop a run. It leaves no result, its log stays.
 
     run
         As :func:`start` named it.
