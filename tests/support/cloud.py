@@ -31,7 +31,7 @@ from saltern.lab.shell import clean_environment, run
 from tests.support import TREE
 
 RELEASE = "2025.1"
-#: Known to the tests only: these services live as long as one test session.
+#: Known to the tests only: these services live as long as one module of tests.
 ADMIN_PASSWORD = "first-admin-password"
 SERVICE_PASSWORD = "service-password"
 

@@ -26,9 +26,9 @@ def _no_deferred_log() -> None:
     salt._logging.shutdown_temp_handler()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def bare_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    """Keystone with an administrator and an empty catalogue."""
+    """Keystone with an administrator and an empty catalogue; no module meets another's leavings."""
     try:
         with cloud(tmp_path_factory.mktemp("cloud")) as running:
             yield running
@@ -178,8 +178,8 @@ def apply(minion: Minion, sls: str = "openstack.identity", test: bool = False) -
     return done
 
 
-@pytest.fixture(scope="session")
-def served_cloud(bare_cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Cloud:
+@pytest.fixture(scope="module")
+def served_cloud(bare_cloud: Cloud) -> Cloud:
     """The cloud with Glance and Placement started; their users are made by a test's minion."""
     for service in ("glance", "placement"):
         bare_cloud.start(service)

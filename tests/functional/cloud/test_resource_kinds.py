@@ -26,7 +26,7 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFrGTYVWwyyGkJGAnmhvoFPW4DCTcRxcNwZ9q
 WEB = {"protocol": "tcp", "port_range_min": 80, "port_range_max": 80}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def wide_cloud(bare_cloud: Cloud) -> Cloud:
     """The cloud with the APIs that it has locks of."""
     for service in APIS:
