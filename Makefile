@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .ONESHELL:
 
-CLUSTER ?= demo-core
+CLUSTER ?= demo
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
@@ -30,7 +30,7 @@ $(VENV)/.stamp: setup.cfg tools/setup | packages
 venv: packages $(VENV)/.stamp  ## Debian packages and the virtual environment
 
 .PHONY: deploy
-deploy: venv  ## bring up the lab and deploy CLUSTER (demo-core) on it
+deploy: venv  ## bring up the lab and deploy CLUSTER (demo; demo-core is the quick one) on it
 	$(BIN)/saltern deploy $(CLUSTER)
 
 .PHONY: lint

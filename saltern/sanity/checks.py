@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import keystoneauth1.exceptions
 
-from saltern.sanity import instance, objectstore
+from saltern.sanity import dashboard, instance, objectstore
 from saltern.sanity.client import PREFIX, CheckError, Context, is_leftover
 
 #: Bytes of the image that is uploaded.
@@ -240,6 +240,8 @@ CHECKS = (
     Check("volume", "cinder.volume", instance.volume, seconds=60.0),
     Check("stack", "heat.server", instance.stack, seconds=90.0),
     Check("server", "nova.compute", instance.server, seconds=240.0),
+    Check("login", "horizon.server", dashboard.login, each=True),
+    Check("login", "horizon.server", dashboard.login),
     Check("object by Swift", "ceph.rgw", objectstore.swift, seconds=60.0),
     Check("object by S3", "ceph.rgw", objectstore.s3, seconds=60.0),
 )

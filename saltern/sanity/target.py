@@ -11,6 +11,7 @@ from saltern.errors import PreflightError
 
 #: The role whose node holds the administrator's credentials in its pillar.
 ROLE = "openstack.client"
+DASHBOARD = "horizon.server"
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Target:
     :param region: region of the endpoints that are used
     :param interface: ``public``, ``internal`` or ``admin``
     :param members: ``service.role`` -> host names (FQDN) that carry it, sorted
+    :param dashboard: its URL as browsers know it; empty: the cluster has none
     """
 
     cluster: str
@@ -45,6 +47,7 @@ class Target:
     region: str
     interface: str
     members: Mapping[str, tuple[str, ...]]
+    dashboard: str = ""
 
     def direct_url(self, member: str) -> str:
         """Return the Keystone URL of one member, past the load balancer (same port)."""

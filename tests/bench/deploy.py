@@ -28,6 +28,7 @@ MIB = 2**20
 PROMISES: dict[str, dict[str, int]] = {
     "demo-core": {"cold": 900, "warm": 360, "memory": 8192},
     "demo-ceph": {"cold": 360, "warm": 180, "memory": 2048},
+    "demo": {"cold": 1800, "warm": 720, "memory": 16384},
 }
 
 

@@ -86,6 +86,7 @@ ROLES = {
         "glance.server": 3,
         "haproxy.proxy": 3,
         "heat.server": 3,
+        "horizon.server": 3,
         "keepalived.vrrp": 3,
         "keystone.keys": 1,
         "keystone.server": 3,

@@ -69,6 +69,10 @@ def test_a_pillar_that_lacks_something_is_refused(key: str) -> None:
         ),
         ({"glance_server": MEMBERS}, [("image", "")]),
         ({"placement_server": MEMBERS, "nginx_server": MEMBERS}, [("inventory", "")]),
+        (
+            {"horizon_server": MEMBERS},
+            [("login", member) for member in MEMBERS] + [("login", "")],
+        ),
         ({"ceph_rgw": MEMBERS}, [("object by Swift", ""), ("object by S3", "")]),
     ],
 )
@@ -82,6 +86,7 @@ def test_every_control_plane_role_of_the_model_has_a_check() -> None:
     roles = (
         *("keystone_server", "glance_server", "placement_server", "ceph_rgw"),
         *("neutron_server", "cinder_volume", "heat_server", "nova_compute"),
+        "horizon_server",
     )
     everything = dict.fromkeys(roles, MEMBERS)
     assert {check for check, _ in planned(cloud(**everything))} == set(CHECKS)
