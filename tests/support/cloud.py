@@ -20,7 +20,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -231,6 +231,7 @@ class Cloud:
         Another ``address`` of loopback makes one more member of the service; ``environ`` may
         give it a configuration of its own.
         """
+        self.stop(service, address)  # or nobody would know of the one before
         venv = _environment(service)
         config, module, variable, is_file = _SERVERS[service]
         home = self.home / service
@@ -275,7 +276,8 @@ class Cloud:
         """Kill a service, as a power cut would."""
         process = self._running.pop((service, address), None)
         if process is not None:
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it ended by itself
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
     def stop_all(self) -> None:
