@@ -9,14 +9,16 @@ import json
 import socket
 import sys
 import time
+from functools import cache
 from typing import Any
 
 import openstack
 
 CLOUD = openstack.connect(cloud="admin")
 ECHO = 7
-#: Seconds that a user tries a request again before he takes it for lost.
-PATIENCE = 15.0
+#: Seconds that a user tries a request again before he takes it for lost, and waits for one answer:
+#: a controller without power says nothing to who waits for it.
+PATIENCE, ANSWER = 15.0, 6.0
 
 
 def make(name: str) -> dict[str, Any]:
@@ -52,17 +54,23 @@ def make(name: str) -> dict[str, Any]:
     return {"address": address.floating_ip_address, "network": network.id, **where(name)}
 
 
-def start(name: str, network: str, group: str) -> Any:
-    """Ask for a server."""
-    compute = CLOUD.compute
-    found = compute.find_server(name)
-    return found or compute.create_server(
+def start(name: str, network: str, group: str, cloud: Any = CLOUD) -> Any:
+    """Ask for a server; one that is there is taken."""
+    return cloud.compute.find_server(name) or cloud.compute.create_server(
         name=name,
-        image_id=CLOUD.image.find_image("guest").id,
-        flavor_id=compute.find_flavor("tiny").id,
+        **parts(),
         networks=[{"uuid": network}],
         security_groups=[{"name": group}],
     )
+
+
+@cache
+def parts() -> dict[str, str]:
+    """Image and flavor of all servers."""
+    return {
+        "image_id": CLOUD.image.find_image("guest").id,
+        "flavor_id": CLOUD.compute.find_flavor("tiny").id,
+    }
 
 
 def where(name: str) -> dict[str, Any]:
@@ -126,12 +134,14 @@ def echo(address: str, seconds: str) -> dict[str, Any]:
 def many(name: str, count: str, network: str) -> dict[str, Any]:
     """Ask for servers one after another, each again until it is answered or given up."""
     waits, lost = [], []
+    parts()
+    hasty = openstack.connect(cloud="admin", api_timeout=ANSWER)
     for number in range(int(count)):
         begin = time.monotonic()
         while True:
             try:
                 # by name: what was made although nobody was told is not made twice
-                start(f"{name}-{number}", network, "probe")
+                start(f"{name}-{number}", network, "probe", hasty)
                 break
             except Exception as err:
                 if time.monotonic() - begin > PATIENCE:
