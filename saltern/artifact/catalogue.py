@@ -72,7 +72,9 @@ class Service:
     ``wsgi`` is empty for a program without an application, ``database`` None without a schema.
     ``links`` are made before the application is loaded, ``finish`` runs after that.
     ``constraints`` bound what the environment has, and bring nothing into it; ``tools`` are packages
-    of the distribution that its source distributions are compiled with.
+    of the distribution that its source distributions are compiled with. ``upgrade`` has the commands
+    (below ``bin/``) of each phase that takes the database of an older release along; no build
+    depends on them.
     """
 
     product: str
@@ -94,6 +96,7 @@ class Service:
     finish: tuple[tuple[str, ...], ...] = ()
     constraints: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
+    upgrade: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
 
     @property
     def lock_path(self) -> Path:
@@ -285,5 +288,9 @@ def _service(
             sync=tuple(tuple(command) for command in database["sync"]),
         ),
         links=data.get("links", {}),
+        upgrade={
+            phase: tuple(tuple(command) for command in commands)
+            for phase, commands in data.get("upgrade", {}).items()
+        },
         finish=tuple(tuple(command) for command in data.get("finish", ())),
     )
