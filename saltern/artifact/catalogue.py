@@ -71,10 +71,10 @@ class Service:
 
     ``wsgi`` is empty for a program without an application, ``database`` None without a schema.
     ``links`` are made before the application is loaded, ``finish`` runs after that.
-    ``constraints`` bound what the environment has, and bring nothing into it; ``tools`` are packages
-    of the distribution that its source distributions are compiled with. ``upgrade`` has the commands
-    (below ``bin/``) of each phase that takes the database of an older release along; no build
-    depends on them.
+    ``constraints`` bound what the environment has, and bring nothing into it; ``tools`` are
+    packages of the distribution that its source distributions are compiled with. ``upgrade`` has
+    the commands (below ``bin/``) of each phase that takes the database of an older release along;
+    no build depends on them.
     """
 
     product: str

@@ -6,7 +6,6 @@ The model is compiled for each of them, with what an upgrade would change in it 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +72,7 @@ def roles(pillar: dict[str, Any]) -> list[str]:
 @pytest.fixture(scope="module", params=["pinned", "named"])
 def rendered(
     request: pytest.FixtureRequest, compiled: dict[str, dict[str, Any]], salt_cache: Path
-) -> Iterator[Found]:
+) -> Found:
     """Chunks by host: of a model with pins, and of one that names release and archive alone."""
     found: Found = {}
     for host, pillar in compiled.items():
@@ -90,7 +89,7 @@ def rendered(
                 assert not list(made.highstate.state.verify_data(chunk))
         finally:
             made.close()
-    yield found
+    return found
 
 
 def data(chunks: list[Low], path: str) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from saltern.lab.paths import cache_dir
 from saltern.lab.shell import clean_environment, run
 from tests.support import TREE
 
-#: another one of the catalogue can be asked for: what runs in a service's Python must fit each of them
+#: another one of the catalogue can be asked for: what runs in a service's Python must fit each
 RELEASE = os.environ.get("SALTERN_TEST_RELEASE", "2025.1")
 #: Known to the tests only: these services live as long as one module of tests.
 ADMIN_PASSWORD = "first-admin-password"

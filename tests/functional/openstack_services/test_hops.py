@@ -1,7 +1,7 @@
 """The database of one release is taken to the next by that one's own commands, and nothing is lost.
 
-2024.1, then 2025.1, then 2026.1, with the services' real code from the committed locks, on SQLite. Heads
-of alembic are compared, as a deployment does: what a service says of itself is not asked.
+2024.1, then 2025.1, then 2026.1, with the services' real code from the committed locks, on SQLite.
+Heads of alembic are compared, as a deployment does: what a service says of itself is not asked.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import sqlite3
 import subprocess
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -45,9 +46,9 @@ connection = sqlite:///{home}/heat.db
 #: rows that a first release leaves, beside what its own commands do
 ROWS = {
     "glance": (
-        "INSERT INTO images (id, name, status, min_disk, min_ram, created_at, updated_at, deleted,"
-        " visibility, os_hidden) VALUES ('4b1d', 'cirros', 'queued', 0, 0, '2024-05-01', '2024-05-01',"
-        " 0, 'private', 0)"
+        "INSERT INTO images (id, name, status, min_disk, min_ram, created_at, updated_at,"
+        " deleted, visibility, os_hidden) VALUES ('4b1d', 'cirros', 'queued', 0, 0,"
+        " '2024-05-01', '2024-05-01', 0, 'private', 0)"
     ),
     "placement": (
         "INSERT INTO resource_providers (id, uuid, name, generation, root_provider_id)"
@@ -148,16 +149,14 @@ class Place:
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_database_hops_from_release_to_release(
-    minion: Minion, tmp_path: Path, name: str
-) -> None:
+def test_a_database_hops_from_release_to_release(minion: Minion, tmp_path: Path, name: str) -> None:
     place = Place(name, tmp_path / name, minion)
     database = place.service(HOPS[0]).database
     assert database
     place.run(HOPS[0], database.sync)
     place.fill(HOPS[0])
     assert place.status(HOPS[0])["pending"] == []
-    for old, new in zip(HOPS, HOPS[1:], strict=False):
+    for old, new in pairwise(HOPS):
         before, wanted = place.rows(), place.status(new)
         assert bool(wanted["pending"]) is (new in CHANGES[name])
         for phase in ("expand", "migrate", "contract"):

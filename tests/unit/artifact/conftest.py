@@ -44,7 +44,9 @@ services:
     cutoffs: {cloud-api: 2025-09-01}
     wsgi: api.wsgi
     imports: [api.driver]
-    check: {file: /etc/api/api.conf, data: {database: {connection: 'sqlite://'}, api: {paste: $prefix/etc/paste.ini}}}
+    check:
+      file: /etc/api/api.conf
+      data: {database: {connection: 'sqlite://'}, api: {paste: $prefix/etc/paste.ini}}
     database: {migrations: api/migrations, section: database, sync: [[api-manage, db, sync]]}
     upgrade: {expand: [[api-manage, db, sync]]}
 """

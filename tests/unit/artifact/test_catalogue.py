@@ -11,7 +11,6 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-
 from packaging.requirements import Requirement
 
 from saltern.artifact import catalogue
