@@ -200,3 +200,11 @@ def test_a_start_that_a_release_has_not_is_refused(
 def test_glance_finds_its_paste_file(rendered: Found, release: str) -> None:
     (link,) = [c for c in rendered["ctl01"] if c.get("name") == "/etc/glance/glance-api-paste.ini"]
     assert link["target"] == f"/opt/openstack/{release}/glance/etc/glance/glance-api-paste.ini"
+
+
+def test_heat_verifies_keystone_when_it_asks_whose_a_signature_is(
+    rendered: Found, release: str
+) -> None:
+    asks = data(rendered["ctl01"], "/etc/heat/heat.conf")["ec2authtoken"]
+    name = "ca_file" if release == "2024.1" else "cafile"
+    assert asks[name] == "/etc/saltern/pki/ca.crt"
