@@ -50,13 +50,16 @@ OFFERED: dict[str, dict[str, Any]] = {
 
 #: what the example clusters run
 RELEASE = "2025.1"
+#: release -> classes that a cluster of it has beside those of the examples
+OTHER_RELEASES = {"2024.1": ["system.openstack.network.process"]}
+
 #: what the master's key store holds once keys were made: role -> repositories
 KEY_REPOSITORIES = {"keystone.server": ("fernet", "credential")}
 
 
 def offered() -> set[str]:
     """Return the classes that are offered to a cluster, with those that they join."""
-    found = set(OFFERED)
+    found = set(OFFERED).union(*OTHER_RELEASES.values())
     for name in OFFERED:
         path = TREE / "classes" / f"{name.replace('.', '/')}.yml"
         found |= set(yaml.safe_load(path.read_text())["classes"])
