@@ -22,7 +22,7 @@ CLUSTER = "demo"
 #: what a cluster of a release has beside the example's classes
 MORE = {
     release: {
-        "control.yml": ["system.openstack.key_manager"] + model.OTHER_RELEASES.get(release, [])
+        "control.yml": ["system.openstack.key_manager", *model.OTHER_RELEASES.get(release, [])]
     }
     for release in RELEASES
 }
