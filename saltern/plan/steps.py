@@ -7,6 +7,7 @@ it back as well when the wave fails or is aborted.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -546,12 +547,16 @@ class Steps:
         return replace(step, nodes=nodes, title=title)
 
     def verified(self, asked: Sequence[tuple[str, str]]) -> Step:
-        """Ask the health of roles on nodes as the wanted revision declares it."""
+        """Ask the health of roles on nodes as the wanted revision declares it.
+
+        What is about the cluster, and the same on several nodes, is asked of the first of them.
+        """
         nodes = tuple(sorted({node for node, _ in asked}))
+        shared: set[str] = set()
         checks = tuple(
             Check(node, role, found)
             for node, role in asked
-            if (found := self.target.checks(role, node))
+            if (found := _once(self.target.checks(role, node), shared))
         )
         roles = " ".join(dict.fromkeys(role for _, role in asked))
         return Step(
@@ -573,6 +578,19 @@ class Steps:
     def domains(self, members: Sequence[Candidate]) -> tuple[str, ...]:
         """Name the failure domains of a wave."""
         return domains_of(members, self.target)
+
+
+def _once(checks: Sequence[Mapping[str, Any]], shared: set[str]) -> tuple[Mapping[str, Any], ...]:
+    """Leave out what is about the cluster and in ``shared``, which takes up the rest of it."""
+    found = []
+    for check in checks:
+        if check.get("scope") == "cluster":
+            text = json.dumps(check, sort_keys=True, default=str)
+            if text in shared:
+                continue
+            shared.add(text)
+        found.append(check)
+    return tuple(found)
 
 
 def _call(action: Action, node: str, names: Mapping[str, Any]) -> PlannedCall:
