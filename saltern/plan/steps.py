@@ -49,8 +49,11 @@ APPLY_LIMIT = 3600.0
 RUNNER_LIMIT = 7200.0
 #: Seconds that a node may be away while it restarts.
 REBOOT_LIMIT = 1800.0
-#: Phases of an upgrade that leave what runs alone, so that they come before the drain.
-EARLY = ("prefetch", "check", "backup")
+#: Phases of an upgrade that leave what runs alone, so that they come before the drain; a schema is
+#: expanded by what the old code can go on with.
+EARLY = ("prefetch", "check", "backup", "expand")
+#: The phase that is the role itself.
+PLAIN = "apply"
 #: Phases that the wave does by itself for every role.
 WAVE_PHASES = ("drain", "hold", "verify", "release")
 #: Begins the name of a wave that forms a cluster of a role's members.
@@ -680,7 +683,8 @@ def upgrade(
     """Lay out the phases that roles declare for an upgrade; the others are applied.
 
     What comes before a role's drain (packages and archives are fetched) runs while its node is in
-    service. A phase is the SLS ``<service>.upgrade.<phase>``, a backup ``<service>.backup``.
+    service. A phase is the SLS ``<service>.upgrade.<phase>``, a backup ``<service>.backup``, and
+    ``apply`` the role as ever.
 
     :param drained: the wave's drain
     :param taken: how the nodes take the revision
@@ -728,6 +732,11 @@ def _phase(
     """One phase of all roles of a wave that have it; None for those that the wave does itself."""
     if phase in WAVE_PHASES:
         return None
+    if phase == PLAIN:
+        touched = {m.node: tuple(r for r in m.touched if phase in lists[r]) for m in members}
+        return steps.apply(
+            [replace(m, touched=touched[m.node]) for m in members if touched[m.node]]
+        )
     groups: dict[tuple[str, ...], list[str]] = {}
     reversible = []
     for one in members:
