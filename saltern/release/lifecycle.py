@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -322,20 +322,23 @@ def _product(name: str, entry: Mapping[str, Any]) -> Product:
 
 
 def _part(name: str, main: Product, row: Mapping[str, Any]) -> Product:
-    """A part goes through the same versions, at its own time."""
-    return Product(
+    """A part goes through the same versions at its own time; where it may choose, after the whole."""
+    versions = main.versions
+    if "reach" in row:
+        versions = {
+            version.name: replace(
+                version, successors=tuple(main.later(version.name)[: row["reach"]])
+            )
+            for version in versions.values()
+        }
+    return replace(
+        main,
         name=name,
         title=row["title"],
         roles=tuple(row["roles"]),
-        key=main.key,
-        default=main.default,
-        after=tuple(row.get("after", ())),
-        comes_with=main.comes_with,
+        after=(main.name, *row.get("after", ())),
         whole=main.name,
-        reason=main.reason,
-        source=main.source,
-        exception=main.exception,
-        versions=main.versions,
+        versions=versions,
     )
 
 
