@@ -95,6 +95,17 @@ class Product:
     exception: Exceptional | None
     versions: Mapping[str, Version]
 
+    def line(self, version: str) -> set[str]:
+        """Return the versions that are joined to one by hops, in either direction."""
+        found, todo = set(), [version]
+        while todo:
+            one = todo.pop()
+            if one not in found:
+                found.add(one)
+                todo += self.versions[one].successors
+                todo += [name for name, row in self.versions.items() if one in row.successors]
+        return found
+
     def later(self, version: str) -> list[str]:
         """Return the versions that come after one in the catalogue's order."""
         names = list(self.versions)
@@ -130,6 +141,7 @@ class Rule:
     :param needs: whose version is asked for
     :param allowed: version of ``product`` -> versions of ``needs``; a version without an entry
         asks for nothing
+    :param open_ended: versions of ``product`` with which later versions of ``needs`` go, too
     """
 
     name: str
@@ -138,6 +150,7 @@ class Rule:
     allowed: Mapping[str, frozenset[str]]
     reason: str
     source: str
+    open_ended: frozenset[str] = frozenset()
 
     def holds(self, version: str, other: str) -> bool:
         """Tell whether two versions go together."""
@@ -322,7 +335,7 @@ def _product(name: str, entry: Mapping[str, Any]) -> Product:
 
 
 def _part(name: str, main: Product, row: Mapping[str, Any]) -> Product:
-    """A part goes through the same versions at its own time; where it may choose, after the whole."""
+    """A part goes through the same versions at its own time, after the whole where it may choose."""
     versions = main.versions
     if "reach" in row:
         versions = {
@@ -365,9 +378,8 @@ def _ranked(products: Mapping[str, Product]) -> dict[str, Product]:
     try:
         sorter.prepare()
     except CycleError as err:
-        raise _fault(str(err.args[1][0]), f"`after` goes in a circle: {' '.join(err.args[1])}") from (
-            None
-        )  # fmt: skip
+        circle: list[str] = err.args[1]
+        raise _fault(circle[0], f"`after` goes in a circle: {' '.join(circle)}") from None
     order: list[str] = []
     while sorter.is_active():
         ready = sorted(sorter.get_ready())
@@ -407,6 +419,11 @@ def _rules(name: str, entry: Mapping[str, Any], products: Mapping[str, Product])
                 },
                 reason=row["reason"],
                 source=row["source"],
+                open_ended=frozenset(
+                    version
+                    for version, wanted in row["rows"].items()
+                    if isinstance(wanted, Mapping) and "to" not in wanted
+                ),
             )
 
 

@@ -129,6 +129,15 @@ def running(
     return {name: found[name] for name in catalogue.products if name in found}
 
 
+def follows(catalogue: Catalogue, request: Request) -> frozenset[str]:
+    """Return the products that change together with the distribution."""
+    return frozenset(
+        name
+        for name, version in request.now.items()
+        if name not in request.own and version == _provided(catalogue, request.now, name)
+    )
+
+
 def _declared(product: Product, nodes: Mapping[str, CompiledNode]) -> str:
     """The version that nodes' data has under the product's key; empty where it has none."""
     by_value: dict[str, list[str]] = {}
@@ -195,9 +204,7 @@ def _goal(catalogue: Catalogue, to: Any, versions: Mapping[str, str]) -> dict[st
             cure=f"Name one of {', '.join(versions)}",
         )
     return {
-        name: version
-        for name, version in _with_parts(catalogue, known).items()
-        if name in versions
+        name: version for name, version in _with_parts(catalogue, known).items() if name in versions
     }
 
 

@@ -1,4 +1,4 @@
-"""A request as numbers, and the search for a shortest path through the states."""
+"""A request as numbers, and the search for a shortest path through its states."""
 
 from __future__ import annotations
 
@@ -7,47 +7,40 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from saltern.release.lifecycle import Catalogue, Product, Rule
-from saltern.release.observe import Request
+from saltern.release.observe import Request, follows
 
 ROLLING = "rolling"
 _FAR = float("inf")
 
-#: the version of a product in a state where what it rides on has a version
-Value = Callable[[str, str], str]
-#: a place in the list of versions per variable
+#: per variable, the place of its value in its domain
 State = tuple[int, ...]
+#: (product, version of what it rides on) -> its own version, empty where there is none
+Value = Callable[[str, str], str]
+#: (variable, value) per hop: orders paths of the same length
+Steps = tuple[tuple[int, int], ...]
 
 
 @dataclass
 class Problem:
-    """The request as numbers: variables are what moves on its own, values are places in lists."""
+    """Variables are the products that move on their own; the distribution takes others along.
+
+    :param edges: per variable and value: the values that may follow, with the way there
+    :param goals: per variable: the values wanted in the end, None for any
+    :param alone: per variable: values that break a rule whatever the others are
+    :param pairs: per variable: another one, and the pairs of values that break a rule
+    """
 
     names: list[str]
     domains: list[list[str]]
     edges: list[list[dict[int, str]]]
-    start: tuple[int, ...]
+    start: State
     goals: list[frozenset[int] | None]
-    #: variable -> value -> the value alone breaks a rule
     alone: list[frozenset[int]]
-    #: variable -> (other variable, (value, value of the other) that break a rule)
-    pairs: list[list[tuple[int, frozenset[tuple[int, int]]]]] = 
-
-
-def follows(catalogue: Catalogue, request: Request) -> frozenset[str]:
-    """Return the products that change together with the distribution."""
-    if catalogue.provider not in request.now:
-        return frozenset()
-    version = request.now[catalogue.provider]
-    provided = catalogue.products[catalogue.provider].versions[version].provides
-    return frozenset(
-        name
-        for name, at in request.now.items()
-        if provided.get(name) == at and name not in request.own
-    )
+    pairs: list[list[tuple[int, frozenset[tuple[int, int]]]]]
 
 
 def way(product: Product, request: Request, before: str, after: str) -> str:
-    """How a product gets from one version to another in one hop; empty: not at all."""
+    """Return how a product gets from one version to another in one hop; empty: not at all."""
     if before == after or after in product.versions[before].successors:
         return ROLLING
     if product.name in request.allow and product.exception and after in product.later(before):
@@ -55,113 +48,99 @@ def way(product: Product, request: Request, before: str, after: str) -> str:
     return ""
 
 
-def compile_request(
+def numbered(
     catalogue: Catalogue, request: Request, dropped: Collection[tuple[str, str]] = ()
 ) -> Problem:
-    """Number a request, without the rules, hops and goals that are dropped."""
+    """Make the problem of a request.
+
+    :param dropped: what does not count: ``("rule", name)``, ``("goal", product)``, or ``("hops",
+        product)``, which lets the product go from any version to any that hops join it to
+    """
     riding = follows(catalogue, request)
-    names = [n for n in catalogue.products if n in request.now and n not in riding]
+    names = [name for name in catalogue.products if name in request.now and name not in riding]
     domains = [list(catalogue.products[name].versions) for name in names]
-    place = {name: names.index(catalogue.provider if name in riding else name)
-             for name in request.now}  # fmt: skip
+    place = {
+        name: names.index(catalogue.provider if name in riding else name) for name in request.now
+    }
 
     def value(product: str, version: str) -> str:
-        """The version of a product in a state where what it rides on has that version."""
         if product not in riding:
             return version
         return catalogue.products[catalogue.provider].versions[version].provides.get(product, "")
 
-    def free(product: str) -> bool:
-        return ("hops", product) in dropped
-
-    edges: list[list[dict[int, str]]] = []
-    for name, domain in zip(names, domains, strict=True):
+    def hop(name: str, before: str, after: str) -> str:
         product = catalogue.products[name]
-        rows: list[dict[int, str]] = []
-        for before in domain:
-            row = {}
-            for index, after in enumerate(domain):
-                if before == after:
-                    continue
-                way = way(product, request, before, after) or (ROLLING if free(name) else "")
-                if way and name == catalogue.provider:
-                    way = way if all(
-                        (old := value(one, before)) and (new := value(one, after))
-                        and (free(one) or way(catalogue.products[one], request, old, new))
-                        for one in riding
-                    ) else ""  # fmt: skip
-                if way:
-                    row[index] = way
-            rows.append(row)
-        edges.append(rows)
+        found = way(product, request, before, after)
+        if not found and ("hops", name) in dropped and after in product.line(before):
+            found = ROLLING
+        if found and name == catalogue.provider:
+            for one in riding:
+                old, new = value(one, before), value(one, after)
+                if not (old and new and hop(one, old, new)):
+                    return ""
+        return found
 
-    goals: list[frozenset[int] | None] = [None] * len(names)
+    problem = Problem(
+        names,
+        domains,
+        edges=[
+            [
+                {
+                    place: how
+                    for place, after in enumerate(domain)
+                    if after != before and (how := hop(name, before, after))
+                }
+                for before in domain
+            ]
+            for name, domain in zip(names, domains, strict=True)
+        ],
+        start=tuple(
+            domain.index(request.now[name]) for name, domain in zip(names, domains, strict=True)
+        ),
+        goals=[None] * len(names),
+        alone=[frozenset()] * len(names),
+        pairs=[[] for _ in names],
+    )
     for name, version in request.goal.items():
         if ("goal", name) not in dropped:
             at = place[name]
-            fit = frozenset(i for i, v in enumerate(domains[at]) if value(name, v) == version)
-            known = goals[at]
-            goals[at] = fit if known is None else fit & known
-    start = tuple(domain.index(request.now[name])
-                  for name, domain in zip(names, domains, strict=True))  # fmt: skip
-    problem = Problem(names, domains, edges, start, goals, [frozenset()] * len(names))
-    problem.pairs = [[] for _ in names]
+            fit = frozenset(
+                place for place, one in enumerate(domains[at]) if value(name, one) == version
+            )
+            problem.goals[at] = fit & (problem.goals[at] or fit)
     for rule in catalogue.rules:
         if {rule.product, rule.needs} <= set(request.now) and ("rule", rule.name) not in dropped:
             _add(problem, rule, place[rule.product], place[rule.needs], value)
     return problem
 
 
-def _add(problem: Problem, rule: Rule, one: int, other: int, value: object) -> None:
+def _add(problem: Problem, rule: Rule, one: int, other: int, value: Value) -> None:
     """Note which values break a rule."""
-    version = value
-    assert callable(version)  # noqa: S101
     first, second = problem.domains[one], problem.domains[other]
     if one == other:
-        bad = {i for i, v in enumerate(first)
-               if not rule.holds(version(rule.product, v), version(rule.needs, v))}  # fmt: skip
-        problem.alone[one] |= bad
+        problem.alone[one] |= {
+            i
+            for i, version in enumerate(first)
+            if not rule.holds(value(rule.product, version), value(rule.needs, version))
+        }
         return
     broken = frozenset(
         (i, j)
-        for i, v in enumerate(first)
-        for j, w in enumerate(second)
-        if not rule.holds(version(rule.product, v), version(rule.needs, w))
+        for i, version in enumerate(first)
+        for j, beside in enumerate(second)
+        if not rule.holds(value(rule.product, version), value(rule.needs, beside))
     )
     problem.pairs[one].append((other, broken))
     problem.pairs[other].append((one, frozenset((j, i) for i, j in broken)))
 
 
-def _broken(problem: Problem, state: tuple[int, ...], at: int) -> set[int] | None:
-    """The other variables with which a variable's value breaks a rule; None: it does so alone."""
-    if state[at] in problem.alone[at]:
-        return None
-    return {j for j, bad in problem.pairs[at] if (state[at], state[j]) in bad}
+def search(problem: Problem) -> list[State] | None:
+    """Return the states of a shortest path, always the same one; None when there is no path.
 
-
-def _distances(problem: Problem, at: int) -> list[float]:
-    """Hops from each value of a variable to its goal, rules aside."""
-    goal = problem.goals[at]
-    if goal is None:
-        return [0.0] * len(problem.domains[at])
-    far = [0.0 if i in goal else float("inf") for i in range(len(problem.domains[at]))]
-    changed = True
-    while changed:
-        changed = False
-        for i, row in enumerate(problem.edges[at]):
-            for j in row:
-                if far[j] + 1 < far[i]:
-                    far[i], changed = far[j] + 1, True
-    return far
-
-
-def search(problem: Problem) -> list[tuple[int, ...]] | None:
-    """Return the states of a shortest path, None when there is no path.
-
-    Only the wanted products move at first. Where rules with others stood in the way of states that
-    are not farther than the path found, these may move, too, and it is searched again: a product
-    that no such rule names cannot make a path shorter, for leaving its hops out of a path leaves a
-    path.
+    Only what has a goal moves at first. Where a rule with another variable stood in the way of a
+    state that is no farther than the path found, that one may move, too, and it is searched again.
+    The end is a shortest path among all: a variable that no such rule names cannot shorten one, for
+    a path without its hops is a path still.
     """
     for at in range(len(problem.names)):
         if _broken(problem, problem.start, at) != set():
@@ -175,44 +154,60 @@ def search(problem: Problem) -> list[tuple[int, ...]] | None:
         movable |= blockers
 
 
+def _broken(problem: Problem, state: State, at: int) -> set[int] | None:
+    """The variables with which a variable's value breaks a rule; None: it does so by itself."""
+    if state[at] in problem.alone[at]:
+        return None
+    return {j for j, bad in problem.pairs[at] if (state[at], state[j]) in bad}
+
+
+def _distances(problem: Problem, at: int) -> list[float]:
+    """Hops from each value of a variable to its goal, rules aside."""
+    goal = problem.goals[at]
+    if goal is None:
+        return [0.0] * len(problem.domains[at])
+    far = [0.0 if place in goal else _FAR for place in range(len(problem.domains[at]))]
+    changed = True
+    while changed:
+        changed = False
+        for place, row in enumerate(problem.edges[at]):
+            for after in row:
+                if far[after] + 1 < far[place]:
+                    far[place], changed = far[after] + 1, True
+    return far
+
+
 def _astar(
     problem: Problem, movable: set[int], far: list[list[float]]
-) -> tuple[list[tuple[int, ...]] | None, set[int]]:
-    """Search with some variables; return the states and whom rules named that stood in the way."""
+) -> tuple[list[State] | None, set[int]]:
+    """Search with some variables; return the states, and whom rules that refused a hop named."""
 
-    def left(state: tuple[int, ...]) -> float:
-        return sum(far[at][value] for at, value in enumerate(state))
+    def left(state: State) -> float:
+        return sum(far[at][place] for at, place in enumerate(state))
 
-    order = sorted(movable)
-    blockers: set[int] = set()
     begin = problem.start
-    best = {begin: 0}
-    came: dict[tuple[int, ...], tuple[int, ...]] = {}
-    heap: list[tuple[float, int, tuple[tuple[int, int], ...], tuple[int, ...]]] = []
-    if left(begin) < float("inf"):
-        heap.append((left(begin), 0, (), begin))
+    best, came, blockers = {begin: 0}, {begin: begin}, set[int]()
+    heap: list[tuple[float, int, Steps, State]] = [(left(begin), 0, (), begin)]
     while heap:
-        _, depth, steps, state = heapq.heappop(heap)
-        if -depth > best[state]:
+        length, minus, steps, state = heapq.heappop(heap)
+        done = -minus
+        if length == _FAR or done > best[state]:
             continue
-        if left(state) == 0:
-            states = [state]
-            while states[-1] != begin:
-                states.append(came[states[-1]])
-            return states[::-1], blockers
-        for at in order:
-            for value in problem.edges[at][state[at]]:
-                after = (*state[:at], value, *state[at + 1 :])
+        if length == done:
+            path = [state]
+            while path[-1] != begin:
+                path.append(came[path[-1]])
+            return path[::-1], blockers
+        for at in sorted(movable):
+            for place in problem.edges[at][state[at]]:
+                after = (*state[:at], place, *state[at + 1 :])
                 rest = left(after)
-                if rest == float("inf") or best.get(after, 1 << 30) <= 1 - depth:
+                if rest == _FAR or best.get(after, done + 2) <= done + 1:
                     continue
                 broken = _broken(problem, after, at)
-                if broken is None or broken:
-                    blockers |= broken or set()
-                    continue
-                best[after] = 1 - depth
-                came[after] = state
-                heapq.heappush(heap, (1 - depth + rest, depth - 1, (*steps, (at, value)), after))
+                if broken == set():
+                    best[after], came[after] = done + 1, state
+                    entry = (done + 1 + rest, minus - 1, (*steps, (at, place)), after)
+                    heapq.heappush(heap, entry)
+                blockers |= broken or set()
     return None, blockers
-
-
