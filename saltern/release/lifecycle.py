@@ -45,6 +45,7 @@ class Version:
     :param released: ISO 8601 day, or empty
     :param ended: ISO 8601 day on which its makers stop(ped) to mend it, or empty
     :param successors: versions that it may become in one hop, in the catalogue's order
+    :param line: versions that hops join it to, in either direction, and itself
     :param provides: of a distribution: product -> version that it has
     """
 
@@ -54,6 +55,7 @@ class Version:
     released: str
     ended: str
     successors: tuple[str, ...]
+    line: frozenset[str]
     notes: tuple[Note, ...]
     provides: Mapping[str, str]
 
@@ -94,17 +96,6 @@ class Product:
     source: str
     exception: Exceptional | None
     versions: Mapping[str, Version]
-
-    def line(self, version: str) -> set[str]:
-        """Return the versions that are joined to one by hops, in either direction."""
-        found, todo = set(), [version]
-        while todo:
-            one = todo.pop()
-            if one not in found:
-                found.add(one)
-                todo += self.versions[one].successors
-                todo += [name for name, row in self.versions.items() if one in row.successors]
-        return found
 
     def later(self, version: str) -> list[str]:
         """Return the versions that come after one in the catalogue's order."""
@@ -290,7 +281,7 @@ def _product(name: str, entry: Mapping[str, Any]) -> Product:
     reach = entry["hops"]["reach"]
     order = list(entry["versions"])
     exception = entry.get("exception")
-    versions = {}
+    follow: dict[str, tuple[str, ...]] = {}
     for index, (version, row) in enumerate(entry["versions"].items()):
         if (reach == "listed") != ("next" in row):
             must = "must say" if reach == "listed" else "must not say"
@@ -302,20 +293,27 @@ def _product(name: str, entry: Mapping[str, Any]) -> Product:
         wrong = [one for one in successors if one not in after]
         if wrong:
             raise _fault(name, f"version {version} is followed by {wrong[0]}, which is not later")
-        versions[version] = Version(
+        follow[version] = tuple(successors)
+    lines = _lines(follow)
+    versions = {
+        version: Version(
             name=version,
             aka=tuple(row.get("aka", ())),
             kind=row.get("kind", ""),
             released=row.get("released", ""),
             ended=row.get("ended") or "",
-            successors=tuple(successors),
+            successors=follow[version],
+            line=lines[version],
             notes=tuple(
-                Note("before" if "before" in note else "after", note.get("before")
-                     or note["after"], note["source"])
+                Note(when, note[when], note["source"])
                 for note in row.get("notes", ())
+                for when in ("before", "after")
+                if when in note
             ),
             provides=row.get("provides", {}),
-        )  # fmt: skip
+        )
+        for version, row in entry["versions"].items()
+    }
     if entry.get("default", order[0]) not in order:
         raise _fault(name, f"default {entry['default']} is no version")
     return Product(
@@ -334,8 +332,18 @@ def _product(name: str, entry: Mapping[str, Any]) -> Product:
     )
 
 
+def _lines(follow: Mapping[str, tuple[str, ...]]) -> dict[str, frozenset[str]]:
+    """Version -> all that hops join it to: a distribution has a line for each of its makers."""
+    lines = {version: frozenset((version,)) for version in follow}
+    for version, successors in follow.items():
+        for other in successors:
+            joined = lines[version] | lines[other]
+            lines |= dict.fromkeys(joined, joined)
+    return lines
+
+
 def _part(name: str, main: Product, row: Mapping[str, Any]) -> Product:
-    """A part goes through the same versions at its own time, after the whole where it may choose."""
+    """A part goes through the same versions at its own time, and after the whole by choice."""
     versions = main.versions
     if "reach" in row:
         versions = {

@@ -81,7 +81,7 @@ def request(
     :param allow: products that may take the exceptional way
     :raises ReleaseError: unknown product or version, or nothing says what the cluster runs
     """
-    said = _with_parts(catalogue, _known(catalogue, pairs(now, "now")))
+    said = known(catalogue, now, "now")
     own_names = {catalogue.product(name).name for name in names(own)}
     allowed = {catalogue.product(name).name for name in names(allow)}
     without = sorted(name for name in allowed if not catalogue.products[name].exception)
@@ -94,6 +94,20 @@ def request(
     versions = running(catalogue, nodes, said)
     goal = _goal(catalogue, to, versions)
     return Request(versions, goal, _own(catalogue, versions, own_names), frozenset(allowed))
+
+
+def known(catalogue: Catalogue, given: Any, what: str) -> dict[str, str]:
+    """Return product -> version of an argument; a part goes with its whole unless it is named.
+
+    :param given: as in :func:`pairs`
+    :param what: name of the argument, for the sentence
+    :raises ReleaseError: unknown product or version
+    """
+    found = {
+        name: catalogue.product(name).find(value) for name, value in pairs(given, what).items()
+    }
+    parts = {part: version for name, version in found.items() for part in catalogue.parts(name)}
+    return {**parts, **found}
 
 
 def running(
@@ -171,15 +185,6 @@ def _provided(catalogue: Catalogue, found: Mapping[str, str], product: str) -> s
     return catalogue.products[catalogue.provider].versions[version].provides.get(product, "")
 
 
-def _known(catalogue: Catalogue, given: Mapping[str, Any]) -> dict[str, str]:
-    return {name: catalogue.product(name).find(value) for name, value in given.items()}
-
-
-def _with_parts(catalogue: Catalogue, versions: Mapping[str, str]) -> dict[str, str]:
-    parts = {part: version for name, version in versions.items() for part in catalogue.parts(name)}
-    return {**parts, **versions}
-
-
 def _own(catalogue: Catalogue, versions: Mapping[str, str], given: set[str]) -> frozenset[str]:
     """Products with packages of their own: named, unlike the distribution's, or brought along."""
     own = set(given)
@@ -193,19 +198,15 @@ def _own(catalogue: Catalogue, versions: Mapping[str, str], given: set[str]) -> 
 def _goal(catalogue: Catalogue, to: Any, versions: Mapping[str, str]) -> dict[str, str]:
     bare = not isinstance(to, Mapping) and "=" not in str(to)
     wanted = {_meant(catalogue, to, versions): to} if bare else pairs(to, "to")
-    known = _known(catalogue, wanted)
-    missing = [name for name in known if name not in versions]
-    if missing or not known:
+    missing = [catalogue.product(name) for name in wanted if name not in versions]
+    if missing or not wanted:
         raise ReleaseError(
-            f"the cluster has no {catalogue.products[missing[0]].title}"
-            if missing
-            else "nothing is asked for",
+            f"the cluster has no {missing[0].title}" if missing else "nothing is asked for",
             where="to",
             cure=f"Name one of {', '.join(versions)}",
         )
-    return {
-        name: version for name, version in _with_parts(catalogue, known).items() if name in versions
-    }
+    goal = known(catalogue, wanted, "to")
+    return {name: goal[name] for name in versions if name in goal}
 
 
 def _meant(catalogue: Catalogue, to: Any, versions: Mapping[str, str]) -> str:

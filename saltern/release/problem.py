@@ -71,7 +71,7 @@ def numbered(
     def hop(name: str, before: str, after: str) -> str:
         product = catalogue.products[name]
         found = way(product, request, before, after)
-        if not found and ("hops", name) in dropped and after in product.line(before):
+        if not found and ("hops", name) in dropped and after in product.versions[before].line:
             found = ROLLING
         if found and name == catalogue.provider:
             for one in riding:
