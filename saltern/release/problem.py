@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from itertools import pairwise
 
 from saltern.release.lifecycle import Catalogue, Product, Rule
 from saltern.release.observe import Request, follows
@@ -107,7 +108,8 @@ def numbered(
             fit = frozenset(
                 place for place, one in enumerate(domains[at]) if value(name, one) == version
             )
-            problem.goals[at] = fit & (problem.goals[at] or fit)
+            other = problem.goals[at]
+            problem.goals[at] = fit if other is None else fit & other
     for rule in catalogue.rules:
         if {rule.product, rule.needs} <= set(request.now) and ("rule", rule.name) not in dropped:
             _add(problem, rule, place[rule.product], place[rule.needs], value)
@@ -137,21 +139,61 @@ def _add(problem: Problem, rule: Rule, one: int, other: int, value: Value) -> No
 def search(problem: Problem) -> list[State] | None:
     """Return the states of a shortest path, always the same one; None when there is no path.
 
+    Variables that no rule joins are searched apart, and their hops are put together in the order of
+    the variables.
+    """
+    for at in range(len(problem.names)):
+        if _broken(problem, problem.start, at) != set():
+            return None
+    values = _reachable(problem)
+    if not _ends(problem, values):
+        return None
+    far = [_distances(problem, at, found) for at, found in enumerate(values)]
+    found = []
+    for together in _joined(problem, values):
+        path = _search(problem, together, far)
+        if path is None:
+            return None
+        found.append([_step(*pair) for pair in pairwise(path)])
+    states = [problem.start]
+    while any(found):
+        at, place = min(filter(None, found), key=lambda steps: steps[0]).pop(0)
+        states.append((*states[-1][:at], place, *states[-1][at + 1 :]))
+    return states
+
+
+def _search(problem: Problem, together: set[int], far: list[list[float]]) -> list[State] | None:
+    """Search among variables that rules join.
+
     Only what has a goal moves at first. Where a rule with another variable stood in the way of a
     state that is no farther than the path found, that one may move, too, and it is searched again.
     The end is a shortest path among all: a variable that no such rule names cannot shorten one, for
     a path without its hops is a path still.
     """
-    for at in range(len(problem.names)):
-        if _broken(problem, problem.start, at) != set():
-            return None
-    far = [_distances(problem, at) for at in range(len(problem.names))]
-    movable = {at for at, goal in enumerate(problem.goals) if goal is not None}
+    movable = {at for at in together if problem.goals[at] is not None}
     while True:
         states, blockers = _astar(problem, movable, far)
         if blockers <= movable:
             return states
         movable |= blockers
+
+
+def _joined(problem: Problem, values: list[set[int]]) -> list[set[int]]:
+    """Sets of variables that rules join, of those values that they might ever have."""
+    groups = {at: {at} for at in range(len(problem.names))}
+    for at, relations in enumerate(problem.pairs):
+        for other, bad in relations:
+            # who has one value only stands in nobody's way: what does not go with it is gone
+            both = len(values[at]) > 1 and len(values[other]) > 1
+            if both and any(i in values[at] and j in values[other] for i, j in bad):
+                joined = groups[at] | groups[other]
+                groups |= dict.fromkeys(joined, joined)
+    return [group for at, group in groups.items() if at == min(group)]
+
+
+def _step(before: State, after: State) -> tuple[int, int]:
+    """The variable in which two states differ, and its value in the second one."""
+    return next((at, new) for at, new in enumerate(after) if new != before[at])
 
 
 def _broken(problem: Problem, state: State, at: int) -> set[int] | None:
@@ -161,17 +203,59 @@ def _broken(problem: Problem, state: State, at: int) -> set[int] | None:
     return {j for j, bad in problem.pairs[at] if (state[at], state[j]) in bad}
 
 
-def _distances(problem: Problem, at: int) -> list[float]:
-    """Hops from each value of a variable to its goal, rules aside."""
+def _reachable(problem: Problem) -> list[set[int]]:
+    """Per variable, the values it might ever have: each goes with some value of every other one.
+
+    Whatever is not among them is on no path; that alone tells most requests without one.
+    """
+    values = [{place} for place in problem.start]
+    todo = True
+    while todo:
+        todo = False
+        for at, found in enumerate(values):
+            near = {place for one in found for place in problem.edges[at][one]}
+            for place in near - found - problem.alone[at]:
+                if all(_supported(place, values[j], bad) for j, bad in problem.pairs[at]):
+                    found.add(place)
+                    todo = True
+    return values
+
+
+def _ends(problem: Problem, values: list[set[int]]) -> bool:
+    """Whether the goals go together, as far as pairs of variables tell."""
+    ends = [
+        set(found) if goal is None else found & goal
+        for found, goal in zip(values, problem.goals, strict=True)
+    ]
+    todo = True
+    while todo:
+        todo = False
+        for at, found in enumerate(ends):
+            kept = {
+                place
+                for place in found
+                if all(_supported(place, ends[j], bad) for j, bad in problem.pairs[at])
+            }
+            todo |= kept != found
+            ends[at] = kept
+    return all(ends)
+
+
+def _supported(place: int, others: set[int], bad: frozenset[tuple[int, int]]) -> bool:
+    """Whether a value goes with one of another variable's values."""
+    return any((place, other) not in bad for other in others)
+
+
+def _distances(problem: Problem, at: int, values: set[int]) -> list[float]:
+    """Hops from each value of a variable to its goal, rules aside; what is on no path is far."""
     goal = problem.goals[at]
-    if goal is None:
-        return [0.0] * len(problem.domains[at])
-    far = [0.0 if place in goal else _FAR for place in range(len(problem.domains[at]))]
-    changed = True
+    ends = values if goal is None else goal & values
+    far = [0.0 if place in ends else _FAR for place in range(len(problem.domains[at]))]
+    changed = goal is not None
     while changed:
         changed = False
-        for place, row in enumerate(problem.edges[at]):
-            for after in row:
+        for place in values:
+            for after in problem.edges[at][place]:
                 if far[after] + 1 < far[place]:
                     far[place], changed = far[after] + 1, True
     return far
@@ -183,7 +267,7 @@ def _astar(
     """Search with some variables; return the states, and whom rules that refused a hop named."""
 
     def left(state: State) -> float:
-        return sum(far[at][place] for at, place in enumerate(state))
+        return sum(far[at][state[at]] for at in movable)
 
     begin = problem.start
     best, came, blockers = {begin: 0}, {begin: begin}, set[int]()
