@@ -69,7 +69,7 @@ def path(cluster=None, to=None, now=None, own=None, allow=None, direct=False, da
     )
     return {
         "result": answer.ok,
-        "comment": show.comment(catalogue, request, answer),
+        "comment": show.comment(catalogue, answer),
         "retcode": 0 if answer.ok else 1,
         **found,
     }

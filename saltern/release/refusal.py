@@ -70,7 +70,7 @@ def refusal(catalogue: Catalogue, request: Request) -> Refusal:
         if not more or search(numbered(catalogue, request, base)) is not None:
             break
         cores.append(core(catalogue, request, base))
-    told = [[_reason(catalogue, request, fact) for fact in _telling(one)] for one in cores]
+    told = [_reasons(catalogue, request, facts) for facts in cores]
     every = list(dict.fromkeys(fact for one in cores for fact in one))
     return Refusal(
         tuple(told[0]),
@@ -120,9 +120,21 @@ def needs(catalogue: Catalogue, rule: Rule, version: str) -> str:
     return f"{catalogue.products[rule.product].title} {version} needs {other.title} {text}"
 
 
-def _telling(facts: list[Fact]) -> list[Fact]:
-    """What is wanted is known: it is told only where there is nothing else to tell."""
-    return [fact for fact in facts if fact[0] != "goal"] or facts
+def _reasons(catalogue: Catalogue, request: Request, facts: list[Fact]) -> list[Reason]:
+    """The facts in words; what is wanted is told only where there is nothing else to tell."""
+    told = [_reason(catalogue, request, fact) for fact in facts if fact[0] != "goal"]
+    if told or len(facts) > 1:
+        return told or [_reason(catalogue, request, fact) for fact in facts]
+    ((_, name),) = facts
+    product, wanted = catalogue.products[name], request.goal[name]
+    sentence = f"no hops lead from {product.title} {request.now[name]} to {wanted}"
+    if name in follows(catalogue, request):
+        here = request.now[catalogue.provider]
+        sentence = (
+            f"{product.title} comes from the distribution,"
+            f" and nothing that follows {here} has {product.title} {wanted}"
+        )
+    return [Reason("goal", name, sentence, product.reason, product.source)]
 
 
 def _reason(catalogue: Catalogue, request: Request, fact: Fact) -> Reason:
@@ -136,7 +148,8 @@ def _reason(catalogue: Catalogue, request: Request, fact: Fact) -> Reason:
         return Reason(kind, name, f"the rule {name} holds on the way", rule.reason, rule.source)
     product = catalogue.products[name]
     if kind == "goal":
-        return Reason(kind, name, f"{product.title} {request.goal[name]} is wanted")
+        sentence = f"{product.title} {request.goal[name]} is wanted"
+        return Reason(kind, name, sentence, product.reason, product.source)
     sentence = _hop_sentence(catalogue, request, product)
     return Reason(kind, name, sentence, product.reason, product.source)
 
@@ -201,12 +214,12 @@ def _cures(catalogue: Catalogue, request: Request, facts: list[Fact]) -> Iterato
     riding = follows(catalogue, request)
     for kind, name in facts:
         product = catalogue.products.get(name)
-        if kind != "hops" or product is None:
+        if kind == "rule" or product is None:
             continue
         wanted = request.goal.get(name, request.now[name])
         if wanted != request.now[name] and wanted not in product.later(request.now[name]):
             continue
-        if product.exception and name not in request.allow:
+        if kind == "hops" and product.exception and name not in request.allow:
             special = product.exception
             yield f"allow={name} permits the way `{special.name}`: {special.what}"
         if name in riding:

@@ -12,7 +12,7 @@ from saltern.release.refusal import Reason, needs
 from saltern.release.solve import Answer, Hop
 
 
-def comment(catalogue: Catalogue, request: Request, answer: Answer) -> str:
+def comment(catalogue: Catalogue, answer: Answer) -> str:
     """Return an answer in one line."""
     if answer.refusal:
         return f"There is no such path: {answer.refusal}."
@@ -37,7 +37,7 @@ def text(catalogue: Catalogue, request: Request, answer: Answer) -> str:
         if answer.refusal.cures:
             parts += ["what may be said:", *(f"  {cure}" for cure in answer.refusal.cures)]
     elif not answer.hops:
-        parts += ["", comment(catalogue, request, answer)]
+        parts += ["", comment(catalogue, answer)]
     return "\n".join(parts)
 
 
