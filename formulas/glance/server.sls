@@ -1,6 +1,6 @@
 # Glance: uWSGI on a unix socket; nginx on the same host speaks TLS for it.
 {%- include "saltern/guard.jinja" %}
-{%- from "glance/config.jinja" import server, config with context %}
+{%- from "glance/config.jinja" import server, config, paste with context %}
 {%- import "oslo/api.jinja" as api with context %}
 {%- if server.enabled %}
 {{ api.code("glance", server) }}
@@ -35,6 +35,19 @@ glance-server-config:
     - show_changes: False
     - require:
       - file: glance-server-directories
+{%- if server.source.engine == "venv" %}
+
+# 2024.1 reads it as one of its own files, and looks nowhere else; later releases do not mind
+glance-server-paste:
+  file.symlink:
+    - name: /etc/glance/glance-api-paste.ini
+    - target: {{ paste }}
+    - require:
+      - file: glance-server-directories
+      - artifact: glance-server-code
+    - require_in:
+      - service: glance-server-service
+{%- endif %}
 {%- if server.source.engine != "container" %}
 {{ api.schema("glance", server, "/etc/glance/glance-api.conf") }}
 {%- endif %}

@@ -1,7 +1,7 @@
 # Neutron's API: uWSGI on a unix socket, nginx on the same host speaks TLS for it; and the workers
 # beside it, each in a unit of its own.
 {%- include "saltern/guard.jinja" %}
-{%- from "neutron/config.jinja" import neutron, server, row, problem, config, ml2, workers with context %}
+{%- from "neutron/config.jinja" import neutron, server, row, problem, config, ml2, own, workers with context %}
 {%- import "oslo/api.jinja" as api with context %}
 {%- set groups = [server.backend.ovn.tls.group] if server.backend.engine == "ovn" else [] %}
 {%- set files = ["/etc/neutron/neutron.conf"] + (["/etc/neutron/plugins/ml2/ml2_conf.ini"] if ml2 else []) %}
@@ -57,14 +57,13 @@ neutron-server-ml2:
       - file: neutron-server-directories
 {%- endif %}
 
-# of the API alone: it has no green threads, so its beats to the broker need a thread of their own
 neutron-server-api:
   file.managed:
     - name: /etc/neutron/neutron-api.conf
     - source: salt://saltern/files/ini.jinja
     - template: jinja
     - context:
-        data: {"oslo_messaging_rabbit": {"heartbeat_in_pthread": true} }
+        data: {{ own | json }}
     - user: root
     - group: neutron
     - mode: "0640"
@@ -74,13 +73,20 @@ neutron-server-api:
 {%- if server.source.engine != "container" %}
 {{ api.schema("neutron", server, "/etc/neutron/neutron.conf") }}
 {%- endif %}
+{%- set code = {"artifact" if server.source.engine == "venv" else "pkg": "neutron-server-code"} %}
+{%- if server.start == "process" %}
+{{ api.daemon("neutron", server, "server", "neutron-server", arguments + ["--config-file", "/etc/neutron/neutron-api.conf"],
+              watch + [{"file": "neutron-server-api"}, code], groups=groups, name="neutron-api",
+              description="OpenStack Networking (neutron)") }}
+{%- else %}
 {{ api.unit("neutron", server, watch + [{"file": "neutron-server-api"}], groups=groups,
             description="OpenStack Networking API (neutron)",
             environ={"OS_NEUTRON_CONFIG_FILES": (files + ["/etc/neutron/neutron-api.conf"]) | join(";")}) }}
+{%- endif %}
 {%- for name, program in neutron.programs | dictsort %}
 {%- if name in workers %}
 {{ api.daemon("neutron", server, name, program, arguments, groups=groups,
-              watch=watch + [{"artifact" if server.source.engine == "venv" else "pkg": "neutron-server-code"}],
+              watch=watch + [code],
               description="OpenStack Networking, " ~ name | replace("_", " ") ~ " (neutron)") }}
 
 neutron-{{ name }}-after-schema:

@@ -81,7 +81,7 @@ def recipe(service: Service, suite: str = SUITE) -> str:
     parts += [service.wsgi, service.imports, service.database and service.database.to_json()]
     # what is empty does not count: it came later than artifacts that do without it
     parts += [{key: value for key, value in asdict(service.check).items() if value}]
-    more = {"links": service.links, "finish": service.finish}
+    more = {"links": service.links, "finish": service.finish, "tools": service.tools}
     parts += [{key: value} for key, value in more.items() if value]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -183,6 +183,8 @@ def _install(service: Service, suite: str, scratch: Path, log: Path, report: Rep
         "UV_PYTHON_DOWNLOADS": "never",
         # valid whatever time the files get, and the same in every build
         "PYC_INVALIDATION_MODE": "UNCHECKED_HASH",
+        # without the paths of this one compilation
+        "CFLAGS": "-g0",
     }
 
     def step(what: str, *argv: str) -> str:
@@ -190,6 +192,11 @@ def _install(service: Service, suite: str, scratch: Path, log: Path, report: Rep
         return chroot.run(argv, what=what, binds=binds, env=env, log=log)
 
     python = f"{service.prefix}/bin/python"
+    if service.tools:
+        script = "apt-get -q update && apt-get -qy install --no-install-recommends " + shlex.join(
+            service.tools
+        )
+        step("installing the compiler of", "sh", "-c", script)
     step("creating the environment of", uv, "venv", "-q", "--python", "/usr/bin/python3",
          service.prefix)  # fmt: skip
     step("installing", uv, "pip", "install", "-q", "--python", python, "--require-hashes",

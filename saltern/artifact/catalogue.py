@@ -1,6 +1,8 @@
 """The release catalogue: which versions make up a release, and how they are locked and built.
 
 The files are ``releases/<product>.yaml`` and, beside them, ``<product>/<release>/<service>.lock``.
+What all releases of a product have in common is said once, for the product; a release names its
+services and says where they differ.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Any
 import yaml
 
 from saltern.errors import ArtifactError
+from saltern.model.schema import violations
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,10 @@ class Service:
 
     ``wsgi`` is empty for a program without an application, ``database`` None without a schema.
     ``links`` are made before the application is loaded, ``finish`` runs after that.
+    ``constraints`` bound what the environment has, and bring nothing into it; ``tools`` are
+    packages of the distribution that its source distributions are compiled with. ``upgrade`` has
+    the commands (below ``bin/``) of each phase that takes the database of an older release along;
+    no build depends on them.
     """
 
     product: str
@@ -87,6 +94,9 @@ class Service:
     database: Database | None
     links: Mapping[str, str] = field(default_factory=dict)
     finish: tuple[tuple[str, ...], ...] = ()
+    constraints: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
+    upgrade: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
 
     @property
     def lock_path(self) -> Path:
@@ -105,7 +115,7 @@ class Service:
     @property
     def prefix(self) -> str:
         """Where the environment lives on a host; its scripts carry this path."""
-        return f"/opt/{self.product}/{self.release}/{self.name}"
+        return _prefix(self.product, self.release, self.name)
 
     def lock_sha256(self) -> str:
         """Return the sha256 of the committed lock.
@@ -122,6 +132,10 @@ class Service:
             ) from None
 
 
+def _prefix(product: str, release: str, name: str) -> str:
+    return f"/opt/{product}/{release}/{name}"
+
+
 def releases_dir() -> Path:
     """Return the directory of the catalogue: in a checkout, or in the installed package."""
     checkout = Path(__file__).resolve().parents[2] / "releases"
@@ -131,23 +145,72 @@ def releases_dir() -> Path:
 
 
 @lru_cache
+def _schema() -> dict[str, Any]:
+    path = Path(__file__).with_name("data") / "catalogue.yaml"
+    schema: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return schema
+
+
+def _fit(data: Any, schema: Mapping[str, Any], path: Path, below: Iterable[str] = ()) -> None:
+    """Raise an error that names the first key of ``data`` which does not fit ``schema``."""
+    for found in violations(data, schema):
+        where = ":".join([*below, *found.path])
+        raise ArtifactError(
+            f"{where}: {found.sentence}" if where else found.sentence,
+            where=str(path),
+            cure="Write it as the head comment of the catalogue says",
+        )
+
+
+@lru_cache
 def _load(path: Path) -> dict[str, Any]:
     # products without `releases` have a lifecycle alone: nothing is built of them
     data: dict[str, Any] = {}
     if path.is_file():
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = _plain(yaml.safe_load(path.read_text(encoding="utf-8")))
     if "releases" not in data:
         built = sorted(folder.name for folder in path.parent.iterdir() if folder.is_dir())
         raise ArtifactError(
             f"there is no catalogue for {path.stem!r}; known are {', '.join(built)}",
             where=str(path),
         )
+    _fit(data, _schema(), path)
     return data
 
 
-def _day(value: Any) -> str:
-    """Return a date of the catalogue (YAML date or text) as ISO 8601 text."""
-    return value.isoformat() if isinstance(value, datetime.date) else str(value)
+def _plain(value: Any) -> Any:
+    """Return a value of YAML with its dates as ISO 8601 text."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value.isoformat() if isinstance(value, datetime.date) else value
+
+
+def merged(common: Any, own: Any) -> Any:
+    """Return what a release says over what its product says.
+
+    Mappings are merged key by key; of anything else, lists too, the release's word stands alone.
+
+    :param common: of the product
+    :param own: of the release
+    """
+    if isinstance(common, Mapping) and isinstance(own, Mapping):
+        both = {key: merged(common[key], own[key]) for key in common.keys() & own.keys()}
+        return {**common, **own, **both}
+    return own
+
+
+def _filled(value: Any, words: Mapping[str, str]) -> Any:
+    """Return ``value`` with its ``$words``, in keys too, replaced."""
+    if isinstance(value, dict):
+        return {_filled(key, words): _filled(item, words) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_filled(item, words) for item in value]
+    if isinstance(value, str):
+        for word, meaning in words.items():
+            value = value.replace(f"${word}", meaning)
+    return value
 
 
 def releases(product: str) -> list[str]:
@@ -167,25 +230,41 @@ def services(product: str, release: str, names: Iterable[str] = ()) -> list[Serv
     :raises ArtifactError: unknown product, release or service
     """
     path = releases_dir() / f"{product}.yaml"
-    known = _load(path)["releases"]
+    catalogue = _load(path)
+    known = catalogue["releases"]
     if release not in known:
         raise ArtifactError(
             f"there is no release {release!r}; known are {', '.join(known)}", where=str(path)
         )
     entry = known[release]
-    wanted = list(dict.fromkeys(names)) or list(entry["services"])
-    unknown = [name for name in wanted if name not in entry["services"]]
+    built = entry.get("services", {})
+    wanted = list(dict.fromkeys(names)) or list(built)
+    unknown = [name for name in wanted if name not in built]
     if unknown:
         raise ArtifactError(
             f"release {release} has no service {', '.join(unknown)};"
-            f" known are {', '.join(entry['services'])}",
+            f" known are {', '.join(built) or 'none'}",
             where=str(path),
         )
-    return [_service(product, release, name, entry) for name in wanted]
+    common = catalogue.get("services", {})
+    whole = {"$defs": _schema()["$defs"], "$ref": "#/$defs/whole"}
+    found = []
+    for name in wanted:
+        data = merged(common.get(name, {}), built[name])
+        _fit(data, whole, path, ("releases", release, "services", name))
+        found.append(_service(product, release, name, entry, data))
+    return found
 
 
-def _service(product: str, release: str, name: str, entry: Mapping[str, Any]) -> Service:
-    data = entry["services"][name]
+def _service(
+    product: str, release: str, name: str, entry: Mapping[str, Any], data: Mapping[str, Any]
+) -> Service:
+    """Return the service that ``data`` describes, in the release of ``entry``."""
+    words = {
+        "prefix": _prefix(product, release, name),
+        "site": f"lib/python{entry['python']}/site-packages",
+    }
+    data = _filled(dict(data), words)
     database = data.get("database")
     cutoffs = {**entry.get("cutoffs", {}), **data.get("cutoffs", {})}
     return Service(
@@ -194,12 +273,14 @@ def _service(product: str, release: str, name: str, entry: Mapping[str, Any]) ->
         name=name,
         role=data["role"],
         dist=data["dist"],
-        version=str(data["version"]),
-        python=str(entry["python"]),
-        cutoff=_day(entry["cutoff"]),
-        cutoffs={dist: _day(day) for dist, day in sorted(cutoffs.items())},
-        requirements=(*entry["requirements"], *data.get("requirements", ())),
-        sdists=tuple(data.get("sdists", ())),
+        version=data["version"],
+        python=entry["python"],
+        cutoff=entry["cutoff"],
+        cutoffs=dict(sorted(cutoffs.items())),
+        requirements=(*entry.get("requirements", ()), *data.get("requirements", ())),
+        constraints=tuple(entry.get("constraints", ())),
+        sdists=(*entry.get("sdists", ()), *data.get("sdists", ())),
+        tools=tuple(entry.get("tools", ())),
         wsgi=data.get("wsgi", ""),
         imports=tuple(data.get("imports", ())),
         check=Check(**data.get("check", {})),
@@ -209,6 +290,10 @@ def _service(product: str, release: str, name: str, entry: Mapping[str, Any]) ->
             section=database["section"],
             sync=tuple(tuple(command) for command in database["sync"]),
         ),
-        links=dict(data.get("links", {})),
+        links=data.get("links", {}),
+        upgrade={
+            phase: tuple(tuple(command) for command in commands)
+            for phase, commands in data.get("upgrade", {}).items()
+        },
         finish=tuple(tuple(command) for command in data.get("finish", ())),
     )

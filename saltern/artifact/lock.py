@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from pathlib import Path
 
 from saltern.artifact.catalogue import Service
@@ -11,6 +12,9 @@ from saltern.lab.image import uv_program
 from saltern.lab.shell import run
 
 _PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)(?:\[[^]]*\])?==(?P<version>\S+)")
+
+#: In the directory that the resolver works in; a lock says "-c" with this name.
+CONSTRAINTS = "constraints.txt"
 
 
 def compile_argv(service: Service, uv: Path | str, output: Path | str) -> list[str]:
@@ -29,6 +33,8 @@ def compile_argv(service: Service, uv: Path | str, output: Path | str) -> list[s
     argv += ["--exclude-newer", service.cutoff]
     for dist, day in service.cutoffs.items():
         argv += ["--exclude-newer-package", f"{dist}={day}"]
+    if service.constraints:
+        argv += ["--constraints", CONSTRAINTS]
     return [*argv, "--output-file", str(output)]
 
 
@@ -55,11 +61,14 @@ def write_lock(service: Service) -> dict[str, tuple[str | None, str | None]]:
     partial = path.with_suffix(".lock.new")
     try:
         # without the old lock beside it uv has nothing to prefer: the result is the catalogue's
-        run(
-            compile_argv(service, uv_program(), partial),
-            what=f"resolving {service.name} {service.version}",
-            input=requirements(service),
-        )
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, CONSTRAINTS).write_text("\n".join(service.constraints), encoding="utf-8")
+            run(
+                compile_argv(service, uv_program(), partial),
+                what=f"resolving {service.name} {service.version}",
+                input=requirements(service),
+                cwd=Path(folder),
+            )
         header = f"# {service.product} {service.release} {service.name}: saltern artifact lock\n"
         text = header + partial.read_text(encoding="utf-8")
         partial.write_text(text, encoding="utf-8")

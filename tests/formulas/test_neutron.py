@@ -79,7 +79,7 @@ def test_physical_networks_and_packet_sizes_come_from_the_pillar(render: Render)
     [
         ("ovn", "2025.1", "ovn", "geneve", UNITS),
         ("ovs", "2025.1", "openvswitch,l2population", "vxlan", UNITS),
-        ("linuxbridge", "2024.1", "linuxbridge,l2population", "vxlan", UNITS),
+        ("linuxbridge", "2024.2", "linuxbridge,l2population", "vxlan", UNITS),
     ],
 )
 def test_a_back_end_is_a_row(

@@ -30,7 +30,8 @@ from saltern.lab.paths import cache_dir
 from saltern.lab.shell import clean_environment, run
 from tests.support import TREE
 
-RELEASE = "2025.1"
+#: another one of the catalogue can be asked for: what runs in a service's Python must fit each
+RELEASE = os.environ.get("SALTERN_TEST_RELEASE", "2025.1")
 #: Known to the tests only: these services live as long as one module of tests.
 ADMIN_PASSWORD = "first-admin-password"
 SERVICE_PASSWORD = "service-password"
@@ -179,14 +180,14 @@ _SERVERS: dict[str, tuple[str, str, str, bool]] = {
 }
 
 
-def lock(service: str) -> Path:
+def lock(service: str, release: str = RELEASE) -> Path:
     """Return the committed lock of a service."""
-    return TREE / "releases/openstack" / RELEASE / f"{service}.lock"
+    return TREE / "releases/openstack" / release / f"{service}.lock"
 
 
-def _environment(service: str) -> Path:
+def _environment(service: str, release: str = RELEASE) -> Path:
     """Return the service's virtual environment, built when it is not in the cache."""
-    digest = hashlib.sha256(lock(service).read_bytes()).hexdigest()[:16]
+    digest = hashlib.sha256(lock(service, release).read_bytes()).hexdigest()[:16]
     venv = cache_dir() / "test-cloud" / f"{service}-{digest}-py{sys.version_info.minor}"
     if not (venv / "complete").exists():
         shutil.rmtree(venv, ignore_errors=True)
@@ -195,7 +196,11 @@ def _environment(service: str) -> Path:
         python = ["--python", str(venv / "bin/python")]
         argv = [uv, "pip", "install", "--quiet", *python, "--compile-bytecode"]
         argv += ["--require-hashes", "--no-deps"]
-        run([*argv, "-r", str(lock(service))], what=f"installing {service}")
+        # what builds a source distribution is of the release, too
+        run(
+            [*argv, "-r", str(lock(service, release)), "-b", str(lock(service, release))],
+            what=f"installing {service} of {release}",
+        )
         (venv / "complete").touch()
     return venv
 

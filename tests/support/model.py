@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import shutil
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,8 @@ OFFERED: dict[str, dict[str, Any]] = {
     "system.openstack.baremetal": {"ironic": {"conductor": {"drivers": ["redfish", "ipmi"]}}},
 }
 
+#: what the example clusters run
+RELEASE = "2025.1"
 #: what the master's key store holds once keys were made: role -> repositories
 KEY_REPOSITORIES = {"keystone.server": ("fernet", "credential")}
 
@@ -65,16 +68,30 @@ def clear(text: str) -> str:
     return text
 
 
-def prepare(target: Path, cluster: str = CLUSTER) -> Path:
+def prepare(
+    target: Path,
+    cluster: str = CLUSTER,
+    release: str = RELEASE,
+    more: Mapping[str, Sequence[str]] | None = None,
+) -> Path:
     """Copy the model to ``target`` and complete it as a deploy would; return ``target``.
 
-    Nodes are generated, secrets made (in clear text), artifacts given a made-up checksum.
+    Nodes are generated, secrets made (in clear text), artifacts given a made-up checksum. The
+    cluster runs ``release``; ``more`` adds classes to files of it.
     """
     shutil.copytree(
         TREE / "classes",
         target / "classes",
         ignore=shutil.ignore_patterns("secrets.yml", "artifacts.yml"),
     )
+    folder = target / "classes/cluster" / cluster
+    text = (folder / "init.yml").read_text()
+    named = f"openstack_release: '{RELEASE}'"
+    (folder / "init.yml").write_text(text.replace(named, f"openstack_release: '{release}'"))
+    for file, classes in (more or {}).items():
+        data = yaml.safe_load((folder / file).read_text())
+        data["classes"] += classes
+        (folder / file).write_text(yaml.safe_dump(data))
     if cluster == MODELLED:
         controller = target / "classes/cluster" / cluster / "ctl.yml"
         data = yaml.safe_load(controller.read_text())
@@ -85,7 +102,7 @@ def prepare(target: Path, cluster: str = CLUSTER) -> Path:
     (target / "nodes").mkdir()
     nodes.write(Inventory(target), cluster)
     secrets.init(Inventory(target), cluster, clear)
-    pins.write_class(target, cluster, manifests())
+    pins.write_class(target, cluster, manifests(release))
     for role, repositories in KEY_REPOSITORIES.items():
         for number, repository in enumerate(repositories):
             folder = target / "keys" / role / repository
@@ -96,8 +113,8 @@ def prepare(target: Path, cluster: str = CLUSTER) -> Path:
     return target
 
 
-def manifests() -> list[Manifest]:
-    """What a build of every service of the catalogue would leave, with made-up checksums."""
+def manifests(release: str = RELEASE) -> list[Manifest]:
+    """What a build of every service of a release would leave, with made-up checksums."""
     return [
         Manifest(
             product=service.product,
@@ -116,7 +133,6 @@ def manifests() -> list[Manifest]:
             recipe="0" * 64,
             built="2025-01-01T00:00:00+00:00",
         )
-        for release in catalogue.releases("openstack")
         for service in catalogue.services("openstack", release)
     ]
 

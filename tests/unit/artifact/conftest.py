@@ -19,17 +19,36 @@ releases:
     requirements: [pymysql, setuptools<81]
     cutoffs: {late: 2025-06-01}
     services:
+      api: {version: 1.2.3}
+  '2':
+    python: '3.12'
+    cutoff: 2026-04-10
+    constraints: [sql<2]
+    sdists: [speedy]
+    tools: [gcc]
+    services:
       api:
-        role: api.server
-        dist: cloud-api
-        version: 1.2.3
-        requirements: [extra]
-        sdists: [oldie]
-        cutoffs: {cloud-api: 2025-09-01}
-        wsgi: api.wsgi
-        imports: [api.driver]
-        check: {file: /etc/api/api.conf, data: {database: {connection: 'sqlite://'}}}
-        database: {migrations: api/migrations, section: database, sync: [[api-manage, db, sync]]}
+        version: 2.0.0
+        requirements: [other]
+        wsgi: api.made:application()
+        imports: [api.more]
+        check: {environ: {API_MODE: threads}}
+        links: {$site/api/settings.py: /etc/api/settings.py}
+        upgrade: {contract: [[api-manage, db, tidy]]}
+services:
+  api:
+    role: api.server
+    dist: cloud-api
+    requirements: [extra]
+    sdists: [oldie]
+    cutoffs: {cloud-api: 2025-09-01}
+    wsgi: api.wsgi
+    imports: [api.driver]
+    check:
+      file: /etc/api/api.conf
+      data: {database: {connection: 'sqlite://'}, api: {paste: $prefix/etc/paste.ini}}
+    database: {migrations: api/migrations, section: database, sync: [[api-manage, db, sync]]}
+    upgrade: {expand: [[api-manage, db, sync]]}
 """
 LOCK = "# made\ncloud-api==1.2.3 \\\n    --hash=sha256:00\nextra[tls]==4.5\n    # via cloud-api\n"
 

@@ -157,6 +157,30 @@ def test_a_build_installs_by_hash_checks_and_starts_the_application(
 
 @needs_tools
 @pytest.mark.usefixtures("image")
+def test_a_compiler_is_there_before_the_sources_are(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, dict[str, str]]] = []
+
+    def run(self: Chroot, argv: Any, **options: Any) -> str:
+        calls.append((" ".join(argv), options.get("env") or {}))
+        site = self.upper / service.prefix.lstrip("/") / "lib/python3.11/site-packages"
+        (site / service.database.migrations).mkdir(parents=True, exist_ok=True)
+        return "3.11.2\n" if "python_version" in calls[-1][0] else ""
+
+    monkeypatch.setattr(Chroot, "run", run)
+    build.build(dataclasses.replace(service, tools=("gcc", "python3-dev")))
+    said = [call for call, _ in calls]
+    tools = next(n for n, call in enumerate(said) if "apt-get -qy install" in call)
+    assert said[tools].endswith("gcc python3-dev")
+    install = next(n for n, call in enumerate(said) if "--require-hashes" in call)
+    assert tools < install
+    # the paths of one compilation would make another digest
+    assert calls[install][1]["CFLAGS"] == "-g0"
+
+
+@needs_tools
+@pytest.mark.usefixtures("image")
 def test_links_and_what_finishes_an_environment_are_packed(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,8 +228,11 @@ def test_what_is_empty_leaves_a_recipe_as_it_was(service: Service) -> None:
     others = [
         dataclasses.replace(service, links={"a": "b"}),
         dataclasses.replace(service, finish=(("a", "b"),)),
+        dataclasses.replace(service, tools=("gcc",)),
     ]
-    assert len({known, *map(build.recipe, others)}) == 3
+    assert len({known, *map(build.recipe, others)}) == 4
+    # what moves a database between releases is in no archive
+    assert build.recipe(dataclasses.replace(service, upgrade={})) == known
 
 
 @needs_tools
