@@ -10,8 +10,10 @@ The connection is read from the service's configuration inside that Python, as t
 no password is an argument, a return or a log line of Salt.
 """
 
+import glob
 import json
 import logging
+import os
 import re
 
 from salt.exceptions import CommandExecutionError
@@ -52,21 +54,26 @@ try:
         database = set(MigrationContext.configure(connection).get_current_heads())
 except sqlalchemy.exc.SQLAlchemyError as err:
     sys.exit(f'the database does not answer: {getattr(err, "orig", None) or err.__class__}')
+def known(name):
+    try:
+        return script.get_revision(name)
+    except CommandError:
+        return None
 unknown, have, queue = [], set(), list(database)
 while queue:
     name = queue.pop()
-    try:
-        revision = script.get_revision(name)
-    except CommandError:
-        revision = None
+    revision = known(name)
     if revision is None:
         unknown.append(name)
     elif revision.revision not in have:
         have.add(revision.revision)
         for link in (revision.down_revision, revision.dependencies):
             queue += [link] if isinstance(link, str) else list(link or ())
+contract = [name for name in code | database
+            if known(name) and 'contract' in (known(name).branch_labels or ())]
 print(json.dumps({'code': sorted(code), 'database': sorted(database),
-                  'pending': sorted(code - have), 'unknown': sorted(unknown)}))
+                  'pending': sorted(code - have), 'unknown': sorted(unknown),
+                  'contract': sorted(contract), 'history': sorted(have)}))
 """
 
 # A service may quote its connection when it fails; what follows the user's name is not shown.
@@ -138,9 +145,12 @@ def status(config, migrations, user, venv="/usr", section="database"):
     section
         Section of the configuration with ``connection``.
 
-    Returns ``{"code": [...], "database": [...], "pending": [...], "unknown": [...]}``: heads of
-    the code, heads of the database, heads that the database lacks, and revisions of the database
-    that the code does not know. Raises ``CommandExecutionError`` when the database does not answer.
+    Returns ``{"code", "database", "pending", "contract": [revision, ...], "ahead": path}``:
+    heads of the code and of the database, heads that the database lacks, those of them that only
+    take away what an older release needs and so wait until none runs any more, and the path of the
+    newer release on this host that expanded the schema.
+    Raises ``CommandExecutionError`` when the database does not answer, and when it has what the
+    code cannot use.
 
     CLI Example:
 
@@ -149,20 +159,53 @@ def status(config, migrations, user, venv="/usr", section="database"):
         salt ctl01.example.test openstack_db.status /etc/keystone/keystone.conf \\
             keystone/common/sql/migrations keystone venv=/opt/openstack/current/keystone
     """
-    want = json.dumps({"config": config, "section": section, "migrations": migrations})
+    want = {"config": config, "section": section, "migrations": migrations}
+    found = _compare(want, user, venv)
+    ahead = _ahead(found, want, user, venv) if found["unknown"] else ""
+    # a branch that the database does not have at all was never there to be waited with
+    begun = set(found["contract"]) & set(found["database"])
+    return {
+        "code": found["code"],
+        "database": found["database"],
+        "pending": [] if ahead else found["pending"],
+        "contract": sorted(set(found["pending"]) & set(found["contract"])) if begun else [],
+        "ahead": ahead,
+    }
+
+
+def _compare(want, user, venv):
     python = f"{venv}/bin/python3"
-    found = json.loads(run([python, "-B", "-c", _SCRIPT], user, stdin=want).splitlines()[-1])
-    if found["unknown"]:
-        raise CommandExecutionError(
-            f"the database of {config} has revision {', '.join(found['unknown'])}, which the code"
-            f" in {venv} does not know: it was migrated by a newer release"
-        )
-    return found
+    told = run([python, "-B", "-c", _SCRIPT], user, stdin=json.dumps(want))
+    return json.loads(told.splitlines()[-1])
+
+
+def _ahead(found, want, user, venv):
+    """The environment beside this one that knows the database, when it has only added to it."""
+    here = os.path.realpath(venv)
+    what = f"the database of {want['config']} has revision {', '.join(found['unknown'])},"
+    releases = os.path.dirname(os.path.dirname(here))
+    for other in sorted(glob.glob(os.path.join(releases, "*", os.path.basename(here)))):
+        if other in (here, venv) or os.path.realpath(other) == here:
+            continue
+        newer = _compare(want, user, other)
+        if newer["unknown"] or not set(found["code"]) <= set(newer["history"]):
+            continue
+        if set(newer["contract"]) & set(found["unknown"]):
+            raise CommandExecutionError(
+                f"{what} with which the release in {other} took away what the code in {venv} needs:"
+                " run that release, or restore the database"
+            )
+        return other
+    raise CommandExecutionError(
+        f"{what} which the code in {venv} does not know: it was migrated by a newer release"
+    )
 
 
 def current(config, migrations, user, venv="/usr", section="database"):
     """
-    Return whether a service's database answers and has every revision of its code.
+    Return whether a service's database answers and has all that its code needs.
+
+    A schema that a newer release expanded has that; so has one that is not contracted yet.
 
     config, migrations, user, venv, section
         As for :py:func:`openstack_db.status <status>`.
@@ -174,7 +217,49 @@ def current(config, migrations, user, venv="/usr", section="database"):
         salt ctl01.example.test openstack_db.current /etc/keystone/keystone.conf \\
             keystone/common/sql/migrations keystone venv=/opt/openstack/current/keystone
     """
-    return not status(config, migrations, user, venv=venv, section=section)["pending"]
+    found = status(config, migrations, user, venv=venv, section=section)
+    return set(found["pending"]) <= set(found["contract"])
+
+
+def contract(config, migrations, user, commands, online=(), venv="/usr", section="database"):
+    """
+    End the upgrade of a schema: move the data that is left, and take away what the release before
+    needed. The point of no return: after it the old code cannot run on this database.
+
+    config, migrations, user, venv, section
+        As for :py:func:`openstack_db.status <status>`; every member of the service runs this
+        environment by now.
+    commands
+        Commands that contract, each a list; programs below ``venv/bin``. They run only when a
+        head is missing.
+    online
+        Commands that move data, before that; they run each time and end when nothing is left.
+
+    Returns a sentence. Raises ``CommandExecutionError`` when a command fails, or heads are missing
+    afterwards.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt ctl01.example.test openstack_db.contract /etc/keystone/keystone.conf \\
+            keystone/common/sql/migrations keystone '[[keystone-manage, db_sync, --contract]]' \\
+            venv=/opt/openstack/current/keystone
+    """
+    where = {"venv": venv, "section": section}
+    before = status(config, migrations, user, **where)
+    if before["ahead"]:
+        raise CommandExecutionError(
+            f"{venv} is older than the schema: the release in {before['ahead']} ends its upgrade"
+        )
+    sync(online, user, venv=venv)
+    if not before["pending"]:
+        return "the schema has every revision already"
+    sync(commands, user, venv=venv)
+    after = status(config, migrations, user, **where)
+    if after["pending"]:
+        raise CommandExecutionError(f"the schema still lacks {', '.join(after['pending'])}")
+    return f"the schema was contracted to {', '.join(after['database'])}"
 
 
 def sync(commands, user, venv="/usr"):

@@ -25,9 +25,9 @@ def __virtual__():
     return False, "the openstack_db execution module is not available"
 
 
-def synced(name, config, migrations, commands, user, venv="/usr", section="database"):
+def synced(name, config, migrations, commands, user, venv="/usr", section="database", expand=()):
     """
-    The database of a service has every revision of its code; the commands run only when not.
+    The database of a service has what its code needs; the commands run only when it has not.
 
     name
         Name of the service, for the comment.
@@ -43,8 +43,13 @@ def synced(name, config, migrations, commands, user, venv="/usr", section="datab
         The service's virtual environment; ``/usr`` for distribution packages.
     section
         Section of the configuration with ``connection``.
+    expand
+        Commands that only add to a schema, so that the release before can go on with it. A
+        database that is not empty is brought up to date by them; ``openstack_db.contract`` does
+        the rest when no member runs that release any more. None: the service has no such step.
 
-    A database that is ahead of the code fails the state: nothing is downgraded.
+    A database that is ahead of the code fails the state, unless a newer release that lies on this
+    host has only added to it: nothing is downgraded.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": ""}
     where = {"config": config, "migrations": migrations, "user": user}
@@ -57,22 +62,32 @@ def synced(name, config, migrations, commands, user, venv="/usr", section="datab
         return ret
     try:
         before = __salt__["openstack_db.status"](**where)
-        if not before["pending"]:
-            ret["comment"] = f"the schema of {name} is up to date"
+        if before["ahead"]:
+            ret["comment"] = f"the schema of {name} was expanded by {before['ahead']}"
+            return ret
+        if _enough(before):
+            waits = " but for what the release before needs" if before["pending"] else ""
+            ret["comment"] = f"the schema of {name} is up to date{waits}"
             return ret
         changes = {"heads": {"old": before["database"], "new": before["code"]}}
         if __opts__["test"]:
             ret.update(result=None, changes=changes)
             ret["comment"] = f"the schema of {name} would be migrated"
             return ret
-        __salt__["openstack_db.sync"](commands, user, venv=venv)
+        adds = expand and before["database"]
+        __salt__["openstack_db.sync"](expand if adds else commands, user, venv=venv)
         after = __salt__["openstack_db.status"](**where)
         changes["heads"]["new"] = after["database"]
         ret["changes"] = changes
-        if after["pending"]:
+        if not _enough(after):
             lacking = ", ".join(after["pending"])
             raise CommandExecutionError(f"the schema of {name} still lacks {lacking}")
-        ret["comment"] = f"the schema of {name} was migrated"
+        ret["comment"] = f"the schema of {name} was {'expanded' if adds else 'migrated'}"
     except CommandExecutionError as err:
         ret.update(result=False, comment=str(err))
     return ret
+
+
+def _enough(found):
+    """Whether nothing is missing but what is contracted at the end of an upgrade."""
+    return set(found["pending"]) <= set(found["contract"])

@@ -79,6 +79,13 @@ class ArtifactError(SalternError):
     code = "artifact"
 
 
+class ReleaseError(SalternError):
+    """The release catalogue contradicts itself, or a request names what it does not have."""
+
+    code = "release"
+    exit_code = 2
+
+
 class BusError(SalternError):
     """The Salt bus did not answer as asked: a silent minion, a refused publish."""
 

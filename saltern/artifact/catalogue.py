@@ -164,13 +164,16 @@ def _fit(data: Any, schema: Mapping[str, Any], path: Path, below: Iterable[str] 
 
 @lru_cache
 def _load(path: Path) -> dict[str, Any]:
-    try:
-        data: dict[str, Any] = _plain(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
+    # products without `releases` have a lifecycle alone: nothing is built of them
+    data: dict[str, Any] = {}
+    if path.is_file():
+        data = _plain(yaml.safe_load(path.read_text(encoding="utf-8")))
+    if "releases" not in data:
+        built = sorted(folder.name for folder in path.parent.iterdir() if folder.is_dir())
         raise ArtifactError(
-            f"there is no catalogue for {path.stem!r}; known are {known}", where=str(path)
-        ) from None
+            f"there is no catalogue for {path.stem!r}; known are {', '.join(built)}",
+            where=str(path),
+        )
     _fit(data, _schema(), path)
     return data
 

@@ -24,6 +24,7 @@ COMMANDS = {
         "saltern.cli.model:model",
         "The layered model: show, explain, compare, compile.",
     ),
+    "release": ("saltern.cli.release:release", "Which release may follow which, and the way."),
 }
 
 

@@ -7,6 +7,7 @@ it back as well when the wave fails or is aborted.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -48,8 +49,11 @@ APPLY_LIMIT = 3600.0
 RUNNER_LIMIT = 7200.0
 #: Seconds that a node may be away while it restarts.
 REBOOT_LIMIT = 1800.0
-#: Phases of an upgrade that leave what runs alone, so that they come before the drain.
-EARLY = ("prefetch", "check", "backup")
+#: Phases of an upgrade that leave what runs alone, so that they come before the drain; a schema is
+#: expanded by what the old code can go on with.
+EARLY = ("prefetch", "check", "backup", "expand")
+#: The phase that is the role itself.
+PLAIN = "apply"
 #: Phases that the wave does by itself for every role.
 WAVE_PHASES = ("drain", "hold", "verify", "release")
 #: Begins the name of a wave that forms a cluster of a role's members.
@@ -546,12 +550,16 @@ class Steps:
         return replace(step, nodes=nodes, title=title)
 
     def verified(self, asked: Sequence[tuple[str, str]]) -> Step:
-        """Ask the health of roles on nodes as the wanted revision declares it."""
+        """Ask the health of roles on nodes as the wanted revision declares it.
+
+        What is about the cluster, and the same on several nodes, is asked of the first of them.
+        """
         nodes = tuple(sorted({node for node, _ in asked}))
+        shared: set[str] = set()
         checks = tuple(
             Check(node, role, found)
             for node, role in asked
-            if (found := self.target.checks(role, node))
+            if (found := _once(self.target.checks(role, node), shared))
         )
         roles = " ".join(dict.fromkeys(role for _, role in asked))
         return Step(
@@ -573,6 +581,19 @@ class Steps:
     def domains(self, members: Sequence[Candidate]) -> tuple[str, ...]:
         """Name the failure domains of a wave."""
         return domains_of(members, self.target)
+
+
+def _once(checks: Sequence[Mapping[str, Any]], shared: set[str]) -> tuple[Mapping[str, Any], ...]:
+    """Leave out what is about the cluster and in ``shared``, which takes up the rest of it."""
+    found = []
+    for check in checks:
+        if check.get("scope") == "cluster":
+            text = json.dumps(check, sort_keys=True, default=str)
+            if text in shared:
+                continue
+            shared.add(text)
+        found.append(check)
+    return tuple(found)
 
 
 def _call(action: Action, node: str, names: Mapping[str, Any]) -> PlannedCall:
@@ -662,7 +683,8 @@ def upgrade(
     """Lay out the phases that roles declare for an upgrade; the others are applied.
 
     What comes before a role's drain (packages and archives are fetched) runs while its node is in
-    service. A phase is the SLS ``<service>.upgrade.<phase>``, a backup ``<service>.backup``.
+    service. A phase is the SLS ``<service>.upgrade.<phase>``, a backup ``<service>.backup``, and
+    ``apply`` the role as ever.
 
     :param drained: the wave's drain
     :param taken: how the nodes take the revision
@@ -710,6 +732,11 @@ def _phase(
     """One phase of all roles of a wave that have it; None for those that the wave does itself."""
     if phase in WAVE_PHASES:
         return None
+    if phase == PLAIN:
+        touched = {m.node: tuple(r for r in m.touched if phase in lists[r]) for m in members}
+        return steps.apply(
+            [replace(m, touched=touched[m.node]) for m in members if touched[m.node]]
+        )
     groups: dict[tuple[str, ...], list[str]] = {}
     reversible = []
     for one in members:

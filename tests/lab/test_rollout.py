@@ -127,7 +127,8 @@ def test_a_change_rolls_one_by_one_without_a_failed_request(cluster: Cluster) ->
     probes = {probe["name"]: probe for probe in data["probes"]}
     assert probes
     for name, probe in probes.items():
-        assert probe["requests"] > 100, (name, probe)
+        # in the shortest rollout on a busy machine; a token takes a second there
+        assert probe["requests"] > 50, (name, probe)
         assert probe["failed"] == 0, (name, probe)
 
     code, back, printed = cluster.salt_run("rollout.rollback", data["rollout"])

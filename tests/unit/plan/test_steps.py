@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from saltern.plan.steps import joined, refresh
+from saltern.plan.roles import Roles
+from saltern.plan.steps import Steps, joined, refresh
 from saltern.plan.types import APPLY, REFRESH, PlannedCall, Step
+from saltern.plan.waves import Fleet
+from tests.unit.plan.clusters import facts, small
 
 NODES = ("n1", "n2")
 
@@ -36,3 +39,18 @@ def test_only_what_follows_at_once_takes_the_pillar():
     other = Step("", "call", "something else", NODES)
     steps = [refresh(NODES), other, applied(NODES)]
     assert joined(steps) == steps
+
+
+def test_what_is_about_the_cluster_is_asked_of_one_node():
+    shared = {"call": "db.current", "scope": "cluster"}
+    health = [{"unit": "k"}, shared, {"call": "db.current", "kwargs": {"of": "k"}}]
+    nodes = small({"k.api": NODES, "g.api": NODES}, {"k.api": {"health": health}})
+    roles = Roles(nodes)
+    steps = Steps("c", "", roles, roles, Fleet(roles, facts(nodes)))
+    asked = [(node, role) for node in NODES for role in ("k.api", "g.api")]
+    found = {(one.node, one.role): [*one.checks] for one in steps.verified(asked).checks}
+    assert found["n1", "k.api"] == health
+    assert found["n2", "k.api"] == [health[0], health[2]]
+    assert found["n1", "g.api"] == found["n2", "g.api"] == [{"unit": "g-api"}]
+    # the next question is one of its own
+    assert [*steps.verified([("n2", "k.api")]).checks[0].checks] == health

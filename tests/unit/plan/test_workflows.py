@@ -147,6 +147,26 @@ def test_an_upgrade_runs_the_phases_that_a_role_declares():
     assert "ends at control/1/10-apply" in show(plan)
 
 
+def test_a_schema_is_expanded_while_its_node_is_in_service_and_the_role_applied_after():
+    phases = ["prefetch", "expand", "apply"]
+    out = {"drain": "m.drain", "release": "m.release"}
+    nodes = small(
+        {"a.x": THREE, "a.y": THREE, "b.z": THREE},
+        {"a.x": {"upgrade": phases, **out}, "a.y": {"upgrade": phases}},
+    )
+    plan = plan_of("upgrade", nodes, told=touched(nodes, "a.x", "a.y", "b.z"))
+    for wave in plan.stages[0].waves:
+        done = [s.calls[0].kwarg.get("mods") or s.kind for s in wave.steps if s.calls]
+        done = [one for one in done if one not in ("refresh", "pin")]
+        assert done == [
+            ["a.upgrade.prefetch"],
+            ["a.upgrade.expand"],
+            "drain",
+            ["b.z"],
+            ["a.x", "a.y"],
+        ], done
+
+
 def test_phases_in_opposite_orders_are_refused():
     nodes = small(
         {"a.x": ["n1"], "b.y": ["n1"]},
