@@ -221,7 +221,7 @@ def current(config, migrations, user, venv="/usr", section="database"):
     return set(found["pending"]) <= set(found["contract"])
 
 
-def contract(config, migrations, user, commands, online=(), venv="/usr", section="database"):
+def contract(config, migrations, user, commands, venv="/usr", section="database"):
     """
     End the upgrade of a schema: move the data that is left, and take away what the release before
     needed. The point of no return: after it the old code cannot run on this database.
@@ -230,10 +230,7 @@ def contract(config, migrations, user, commands, online=(), venv="/usr", section
         As for :py:func:`openstack_db.status <status>`; every member of the service runs this
         environment by now.
     commands
-        Commands that contract, each a list; programs below ``venv/bin``. They run only when a
-        head is missing.
-    online
-        Commands that move data, before that; they run each time and end when nothing is left.
+        Commands that do it, each a list; programs below ``venv/bin``. They may run again.
 
     Returns a sentence. Raises ``CommandExecutionError`` when a command fails, or heads are missing
     afterwards.
@@ -252,14 +249,48 @@ def contract(config, migrations, user, commands, online=(), venv="/usr", section
         raise CommandExecutionError(
             f"{venv} is older than the schema: the release in {before['ahead']} ends its upgrade"
         )
-    sync(online, user, venv=venv)
-    if not before["pending"]:
-        return "the schema has every revision already"
     sync(commands, user, venv=venv)
     after = status(config, migrations, user, **where)
     if after["pending"]:
         raise CommandExecutionError(f"the schema still lacks {', '.join(after['pending'])}")
+    if after["database"] == before["database"]:
+        return "the schema is that of the release"
     return f"the schema was contracted to {', '.join(after['database'])}"
+
+
+def finish(role, config):
+    """
+    End the upgrade of a service's schema as its pillar says, see
+    :py:func:`openstack_db.contract <contract>`.
+
+    role
+        Pillar of the service, such as ``keystone:server``: ``source`` has ``release``,
+        ``database`` and ``upgrade:contract``.
+    config
+        Configuration file of the service.
+
+    Returns a sentence.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt ctl01.example.test openstack_db.finish keystone:server /etc/keystone/keystone.conf
+    """
+    service = role.partition(":")[0]
+    source = __salt__["pillar.get"](f"{role}:source", {})
+    commands = source.get("upgrade", {}).get("contract", [])
+    if not commands:
+        return f"the release of {service} has nothing to contract"
+    database = source["database"]
+    return contract(
+        config,
+        database["migrations"],
+        service,
+        commands,
+        venv=f"/opt/openstack/{source['release']}/{service}",
+        section=database["section"],
+    )
 
 
 def sync(commands, user, venv="/usr"):

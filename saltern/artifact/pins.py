@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from saltern.artifact.build import Manifest
+from saltern.artifact.catalogue import services
 from saltern.errors import ArtifactError
 
 #: Where the artifacts are served; a cluster that mirrors them elsewhere sets the parameter.
@@ -31,9 +32,24 @@ def source(manifest: Manifest, base_url: str = BASE_URL) -> dict[str, Any]:
         "url": f"{base_url}/{manifest.file}",
         "sha256": manifest.sha256,
     }
-    # what starts it and what opens its schema, where it has them
-    starts = {"wsgi": manifest.wsgi, "database": manifest.database}
+    # what starts it and what opens and upgrades its schema, where it has them
+    upgrade = {
+        phase: [list(command) for command in commands]
+        for phase, commands in sorted(_upgrade(manifest).items())
+    }
+    starts = {"wsgi": manifest.wsgi, "database": manifest.database, "upgrade": upgrade}
     return found | {key: value for key, value in starts.items() if value}
+
+
+def _upgrade(manifest: Manifest) -> Mapping[str, tuple[tuple[str, ...], ...]]:
+    """What the catalogue says today: an artifact is not built anew for it."""
+    if not manifest.database:
+        return {}
+    try:
+        (service,) = services(manifest.product, manifest.release, [manifest.name])
+    except ArtifactError:  # it left the catalogue, and can be run all the same
+        return {}
+    return service.upgrade
 
 
 def parameters(manifests: Iterable[Manifest], base_url: str = BASE_URL) -> dict[str, Any]:

@@ -36,7 +36,9 @@ def login(context: Context, member: str) -> str:
         raise CheckError("the pillar of the dashboard has no horizon:server:url")
     if member:
         parts = urlsplit(url)
-        url = parts._replace(netloc=f"{member}:{parts.port or 443}").geturl()
+        # without the port that goes without saying: the page compares names with where it was asked
+        port = f":{parts.port}" if parts.port else ""
+        url = parts._replace(netloc=f"{member}{port}").geturl()
     browser = BoundedSession(verify=context.target.credentials.cacert or True, app_name="saltern")
 
     def ask(method: str, path: str, **kwargs: Any) -> Any:
@@ -58,8 +60,11 @@ def login(context: Context, member: str) -> str:
     given = {**form.found, "username": who.username, "password": who.password}
     if "domain" in given:
         given["domain"] = who.user_domain
-    if ask("POST", LOGIN, data=given).status_code != 302:
+    answer = ask("POST", LOGIN, data=given)
+    if answer.status_code != 302:
         raise CheckError(f"{who.username} is not let in")
+    if LOGIN in answer.headers.get("Location", ""):
+        raise CheckError("the form is refused: the page takes it for another site's (CSRF)")
     context.undo("session of the dashboard", lambda: ask("GET", LOGOUT))
     page = ask("GET", PAGE)
     if page.status_code != 200:

@@ -7,36 +7,39 @@ from collections.abc import Callable
 import pytest
 import yaml
 
-from saltern.plan.steps import WAVE_PHASES
+from saltern.plan.steps import PLAIN, WAVE_PHASES
 from tests.support import TREE, formula_roles
 from tests.support.render import PLATFORMS, Low, Renderer, unmet
 
 
-def declared() -> dict[str, list[str]]:
-    """Service -> SLS of the phases that its roles declare, of services that have any."""
-    found: dict[str, list[str]] = {}
+def declared() -> dict[tuple[str, str], list[str]]:
+    """SLS of the phases that roles declare, by role, of services that have any."""
+    found: dict[tuple[str, str], list[str]] = {}
     for service, role in formula_roles():
         if not (TREE / "formulas" / service / "upgrade").is_dir():
             continue
         path = TREE / "classes/service" / service / f"{role}.yml"
         lifecycle = yaml.safe_load(path.read_text())["parameters"]["lifecycle"]
-        for phase in lifecycle[f"{service}.{role}"].get("upgrade", []):
-            if phase not in (*WAVE_PHASES, "backup"):
-                found.setdefault(service, []).append(f"{service}.upgrade.{phase}")
-    return {service: list(dict.fromkeys(phases)) for service, phases in found.items()}
+        found[service, role] = [
+            f"{service}.upgrade.{phase}"
+            for phase in lifecycle[f"{service}.{role}"].get("upgrade", [])
+            if phase not in (*WAVE_PHASES, PLAIN, "backup")
+        ]
+    return found
 
 
 DECLARED = declared()
-PHASES = [phase for phases in DECLARED.values() for phase in phases]
+PHASES = sorted({phase for phases in DECLARED.values() for phase in phases})
 
 
 def test_every_phase_is_declared_and_every_declared_one_is_there() -> None:
     assert PHASES
-    for service, phases in DECLARED.items():
+    for service in {service for service, _ in DECLARED}:
+        phases = {p for (of, _), names in DECLARED.items() if of == service for p in names}
         files = (TREE / "formulas" / service / "upgrade").glob("*.sls")
         found = {f"{service}.upgrade.{path.stem}" for path in files}
         # a wave verifies by itself; the phase of that name is for people, and part of another one
-        assert found - {f"{service}.upgrade.verify"} == set(phases)
+        assert found - {f"{service}.upgrade.verify"} == phases
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
@@ -48,7 +51,9 @@ def test_a_phase_renders_for_each_kind_of_host(
     renderer: Callable[[str, str], Renderer],
 ) -> None:
     service = phase.partition(".")[0]
-    for _, role in (pair for pair in formula_roles() if pair[0] == service):
+    for role in (
+        role for (of, role), names in DECLARED.items() if of == service and phase in names
+    ):
         made = renderer(node_of(f"{service}.{role}"), platform)
         chunks = made.low(phase)
         assert not [p for chunk in chunks for p in made.highstate.state.verify_data(chunk)]

@@ -36,6 +36,7 @@ class Pages:
     forgets: bool = False
     stays: bool = False
     down: bool = False
+    suspicious: bool = False
     catalogue: str = f"<td>{KEYSTONE}</td>"
 
 
@@ -82,8 +83,9 @@ class Handler(BaseHTTPRequestHandler):
             name: value[0] for name, value in parse_qs(self.rfile.read(length).decode()).items()
         }
         cookie = SimpleCookie(self.headers.get("Cookie", "")).get("csrftoken")
-        if not cookie or sent.get("csrfmiddlewaretoken") != pages.token != "":
-            self._answer(403)
+        known = cookie and sent.get("csrfmiddlewaretoken") == pages.token
+        if not known or pages.suspicious:
+            self._answer(302, Location=f"/{dashboard.LOGIN}?csrf_failure=Referer")
         elif (sent.get("username"), sent.get("password")) != ("admin", PASSWORD):
             self._answer(200, "Invalid credentials.")
         else:
@@ -143,6 +145,7 @@ def test_a_member_is_asked_itself(url: str) -> None:
             {"form": "<p>Something went wrong</p>"},
             "no field csrfmiddlewaretoken, password, username",
         ),
+        ({"suspicious": True}, "takes it for another site's"),
         ({"forgets": True}, "the session is not kept"),
         ({"catalogue": "<p>Nothing here</p>"}, "does not show Keystone"),
         ({"stays": True}, "lives on after the logout"),
