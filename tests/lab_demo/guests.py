@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import socket
 import sys
+import threading
 import time
 from functools import cache
 from typing import Any
@@ -105,8 +106,18 @@ def reached(address: str) -> bool:
 
 
 def echo(address: str, seconds: str) -> dict[str, Any]:
-    """Echo 20 times a second for so long; the longest time without one, and broken connections."""
+    """Echo 20 times a second until standard input ends, for so long at most.
+
+    The longest time without an echo, and broken connections.
+    """
     end = time.monotonic() + float(seconds)
+
+    def told() -> None:
+        nonlocal end
+        sys.stdin.read()
+        end = min(end, time.monotonic() + 5)
+
+    threading.Thread(target=told, daemon=True).start()
     last = time.monotonic()
     gap, echoes, broken = 0.0, 0, 0
     while time.monotonic() < end:
