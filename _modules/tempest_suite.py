@@ -73,7 +73,7 @@ def runs() -> list[str]:
 
 
 def _active() -> list[str]:
-    return [run for run in runs() if __salt__["service.status"](f"tempest@{run}")]
+    return [run for run in runs() if _goes_on(run)]
 
 
 def lookup(cloud: str = "admin") -> dict[str, str]:
@@ -230,6 +230,13 @@ def _write(path: Path, text: str) -> None:
     os.chown(path, 0, pwd.getpwnam(USER).pw_gid)
 
 
+def _goes_on(run: str) -> bool:
+    """Whether a run goes on; while it ends its result is being written."""
+    argv = ["systemctl", "show", "--property=ActiveState", "--value", f"tempest@{run}.service"]
+    done = __salt__["cmd.run_all"](argv, python_shell=False)
+    return done["stdout"].strip() in ("activating", "active", "deactivating", "reloading")
+
+
 def status(run: str) -> dict[str, Any]:
     """
     Tell how far a run is.
@@ -249,7 +256,7 @@ def status(run: str) -> dict[str, Any]:
         salt cfg01* tempest_suite.status 20260131T120000Z
     """
     folder = _folder(run)
-    active = bool(__salt__["service.status"](f"tempest@{run}"))
+    active = _goes_on(run)
     log = folder / "run.log"
     text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
     ended = _ENDED.findall(text)

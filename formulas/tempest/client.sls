@@ -51,6 +51,7 @@ tempest-client-unit:
     - template: jinja
     - context:
         venv: {{ api.prefix("tempest", client) }}
+        ca: {{ client.identity.ca }}
     - user: root
     - group: root
     - mode: "0644"

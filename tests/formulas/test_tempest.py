@@ -27,12 +27,13 @@ def states(node_of: Callable[[str], str], renderer: GetRenderer) -> dict[tuple[s
 def test_services_are_those_of_the_cluster(states: dict[tuple[str, str], Low]) -> None:
     config = states["file", "/etc/tempest/tempest.conf"]["context"]["data"]
     assert config["service_available"] == {
-        "cinder": True, "glance": True, "horizon": False, "neutron": True, "nova": True,
+        "cinder": True, "glance": True, "horizon": True, "neutron": True, "nova": True,
         "swift": False,
     }  # fmt: skip
     assert config["compute"]["min_compute_nodes"] == 2
     assert config["compute-feature-enabled"]["resize"] is True
     assert config["auth"]["use_dynamic_credentials"] is False
+    assert config["dashboard"] == {"dashboard_url": "https://api.demo.test/"}
 
 
 def test_accounts_are_those_that_keystone_gets(
