@@ -164,18 +164,28 @@ def many(name: str, count: str, network: str) -> dict[str, Any]:
     return {"waits": waits, "lost": lost}
 
 
-def states(name: str) -> dict[str, str]:
-    """Status of each of many."""
-    found = CLOUD.compute.servers(details=True)
-    return {one.name: one.status for one in found if one.name.startswith(f"{name}-")}
+def of(name: str) -> list[Any]:
+    """Each of many; one whose answer was lost may be there twice."""
+    return [one for one in CLOUD.compute.servers(details=True) if one.name.startswith(f"{name}-")]
+
+
+def states(name: str) -> dict[str, list[str]]:
+    """Status of each of many, by name."""
+    found: dict[str, list[str]] = {}
+    for one in of(name):
+        found.setdefault(one.name, []).append(one.status)
+    return found
 
 
 def drop(name: str) -> dict[str, Any]:
-    """Delete each of many."""
-    gone = list(states(name))
+    """Delete each of many, and wait until they are gone."""
+    gone = of(name)
     for one in gone:
-        CLOUD.compute.delete_server(CLOUD.compute.find_server(one))
-    return {"deleted": gone}
+        CLOUD.compute.delete_server(one.id)
+    end = time.monotonic() + 120
+    while of(name) and time.monotonic() < end:
+        time.sleep(2)
+    return {"deleted": len(gone), "left": [one.name for one in of(name)]}
 
 
 if __name__ == "__main__":
