@@ -23,8 +23,8 @@ GAP = 3.0
 #: Servers that are asked for: with those of other drills within the quota of a project.
 MANY = 7
 #: Seconds until each server that was asked for is up, or says that it failed: lost builds are
-#: looked for every ten minutes.
-SETTLED = 900.0
+#: looked for every minute.
+SETTLED = 300.0
 CENTRAL = ("ovn-ovsdb-server-nb", "ovn-ovsdb-server-sb", "ovn-northd")
 #: Seconds until a host that was started again is a full member.
 REJOIN = 180.0

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import gc
+import importlib.util
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 
 #: root of the checkout
 TREE = Path(__file__).resolve().parents[2]
@@ -63,3 +65,13 @@ def formula_roles() -> list[tuple[str, str]]:
         for service, role in service_roles()
         if (TREE / "formulas" / service / f"{role}.sls").is_file()
     ]
+
+
+def program(path: Path) -> ModuleType:
+    """A formula's program as a module, not run: for what its functions decide."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

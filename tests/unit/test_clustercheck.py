@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import socket
 import threading
 import time
@@ -16,7 +15,7 @@ from typing import Any
 import pymysql
 import pytest
 
-from tests.support import TREE
+from tests.support import TREE, program
 
 #: Seconds between two looks; the last one is recent, however busy this machine is.
 HOUR = 3600.0
@@ -33,13 +32,7 @@ SERVING = {
 
 @pytest.fixture(scope="module")
 def check() -> ModuleType:
-    path = TREE / "formulas/galera/files/clustercheck.py"
-    spec = importlib.util.spec_from_file_location("clustercheck", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return program(TREE / "formulas/galera/files/clustercheck.py")
 
 
 @pytest.mark.parametrize(

@@ -6,24 +6,60 @@ has it any more, and the server says BUILD for ever. One that says so for longer
 becomes one that could not be scheduled: in error, with a fault, in cell0 or where it is already.
 What a hypervisor has is the hypervisor's business (instance_build_timeout).
 
+It is asked every minute, and there is hardly ever one: two rows are looked for first, and all of
+Nova is loaded (seconds of a core) only when there is one.
+
 Usage: python nova-builds SECONDS --config-file FILE [--config-file FILE …]
 Source: Nova, ``nova/conductor/manager.py`` (``schedule_and_build_instances``, ``_bury_in_cell0``).
 """
 
+import datetime
 import sys
 
-from nova import config, context, exception, objects
-from nova.compute import utils, vm_states
-from nova.conductor import manager
-from oslo_utils import timeutils
+import sqlalchemy
 
 SENTENCE = (
     "The build was lost with the conductor that had it. Delete the server and start it again."
 )
 
+#: A row that says BUILD for longer than it may, in the API's database and in that of a cell.
+WAITING = {
+    "api_database": "SELECT 1 FROM build_requests WHERE created_at < :before LIMIT 1",
+    "database": "SELECT 1 FROM instances WHERE deleted = 0 AND vm_state = 'building'"
+    " AND host IS NULL AND created_at < :before LIMIT 1",
+}
+
+
+def waiting(connections, limit):
+    """Whether a database has a build that is too old: its URL by the section that names it."""
+    now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
+    before = now - datetime.timedelta(seconds=limit)
+    for section, url in connections.items():
+        engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.pool.NullPool)
+        with engine.connect() as connection:
+            query = sqlalchemy.text(WAITING[section]).bindparams(before=before)
+            if connection.execute(query).first():
+                return True
+    return False
+
+
+def connections(arguments):
+    """The URL of each database that Nova's own files name."""
+    from oslo_config import cfg
+
+    conf = cfg.ConfigOpts()
+    for section in WAITING:
+        conf.register_opt(cfg.StrOpt("connection", required=True), group=section)
+    conf(arguments, project="nova")
+    return {section: conf[section].connection for section in WAITING}
+
 
 def buried(admin, limit):
     """Servers that no cell has yet."""
+    from nova import exception, objects
+    from nova.conductor import manager
+    from oslo_utils import timeutils
+
     found = [
         request
         for request in objects.BuildRequestList.get_all(admin)
@@ -48,6 +84,10 @@ def buried(admin, limit):
 
 def failed(admin, limit):
     """Servers that a cell has and no hypervisor."""
+    from nova import context, exception, objects
+    from nova.compute import utils, vm_states
+    from oslo_utils import timeutils
+
     for cell in objects.CellMappingList.get_all(admin):
         if cell.is_cell0():
             continue
@@ -66,8 +106,12 @@ def failed(admin, limit):
 
 
 def main():
-    limit = int(sys.argv[1])
-    config.parse_args(["nova-builds", *sys.argv[2:]])
+    limit, arguments = int(sys.argv[1]), sys.argv[2:]
+    if not waiting(connections(arguments), limit):
+        return
+    from nova import config, context, objects
+
+    config.parse_args(["nova-builds", *arguments])
     objects.register_all()
     admin = context.get_admin_context()
     for work in (buried, failed):
