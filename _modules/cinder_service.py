@@ -7,8 +7,6 @@ the database, and one whose driver did not come up writes none. Here that is ask
 own Python as its user. No password is an argument, a return or a log line.
 """
 
-import json
-
 from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "cinder_service"
@@ -92,10 +90,8 @@ def state(binary, host=None, venv="/opt/openstack/current/cinder", config=None, 
     for file in files:
         if not __salt__["file.file_exists"](file):
             raise CommandExecutionError(f"there is no {file} here: {binary} is not installed")
-    argv = [f"{venv}/bin/python3", "-W", "ignore", "-B", "-c", _SCRIPT]
     want = {"config": files, "binary": binary, "host": host}
-    out = __salt__["openstack_db.run"](argv, user, stdin=json.dumps(want))
-    return json.loads(out.splitlines()[-1])
+    return __salt__["openstack_db.ask"](_SCRIPT, user, venv, want)
 
 
 def up(binary, host=None, venv="/opt/openstack/current/cinder", config=None, user="cinder"):

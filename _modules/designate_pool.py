@@ -7,8 +7,6 @@ user, and lets ``designate-manage`` write what differs: through designate-centra
 What a pool holds (tokens of name servers among it) is no argument, no return and no log line.
 """
 
-import json
-
 __virtualname__ = "designate_pool"
 
 CONFIG = "/etc/designate/designate.conf"
@@ -92,10 +90,8 @@ def compare(file, venv="/opt/openstack/current/designate", config=CONFIG, user="
 
         salt ctl01.example.test designate_pool.compare /etc/designate/pools.yaml
     """
-    argv = [f"{venv}/bin/python3", "-W", "ignore", "-B", "-c", _SCRIPT]
-    want = json.dumps({"config": config, "file": file, "keys": KEYS})
-    out = __salt__["openstack_db.run"](argv, user, stdin=want)
-    return json.loads(out.splitlines()[-1])
+    want = {"config": config, "file": file, "keys": KEYS}
+    return __salt__["openstack_db.ask"](_SCRIPT, user, venv, want)
 
 
 def update(file, venv="/opt/openstack/current/designate", config=CONFIG, user="designate"):

@@ -7,8 +7,6 @@ designate-central, which writes it to the database. Here that is asked for, in D
 Python as its user. No password is an argument, a return or a log line.
 """
 
-import json
-
 from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "designate_service"
@@ -78,10 +76,8 @@ def state(
 
         salt ctl01.example.test designate_service.state worker
     """
-    argv = [f"{venv}/bin/python3", "-W", "ignore", "-B", "-c", _SCRIPT]
-    want = json.dumps({"config": config, "name": name, "host": host})
-    out = __salt__["openstack_db.run"](argv, user, stdin=want)
-    return json.loads(out.splitlines()[-1])
+    want = {"config": config, "name": name, "host": host}
+    return __salt__["openstack_db.ask"](_SCRIPT, user, venv, want)
 
 
 def up(name, host=None, venv="/opt/openstack/current/designate", config=CONFIG, user="designate"):

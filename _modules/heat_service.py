@@ -7,8 +7,6 @@ writes to the database. Here that is asked for, in Heat's own Python as its user
 argument, a return or a log line.
 """
 
-import json
-
 from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "heat_service"
@@ -66,10 +64,8 @@ def state(host=None, venv="/opt/openstack/current/heat", config=CONFIG, user="he
 
         salt ctl01.example.test heat_service.state
     """
-    argv = [f"{venv}/bin/python3", "-W", "ignore", "-B", "-c", _SCRIPT]
-    want = json.dumps({"config": config, "host": host})
-    out = __salt__["openstack_db.run"](argv, user, stdin=want)
-    return json.loads(out.splitlines()[-1])
+    want = {"config": config, "host": host}
+    return __salt__["openstack_db.ask"](_SCRIPT, user, venv, want)
 
 
 def up(host=None, venv="/opt/openstack/current/heat", config=CONFIG, user="heat"):

@@ -7,8 +7,6 @@ that it writes to the database. Here that is asked for, in Ironic's own Python a
 password is an argument, a return or a log line.
 """
 
-import json
-
 from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "ironic_service"
@@ -69,10 +67,8 @@ def state(host=None, venv="/opt/openstack/current/ironic", config=CONFIG, user="
 
         salt ctl01.example.test ironic_service.state
     """
-    argv = [f"{venv}/bin/python3", "-W", "ignore", "-B", "-c", _SCRIPT]
-    want = json.dumps({"config": config, "host": host})
-    out = __salt__["openstack_db.run"](argv, user, stdin=want)
-    return json.loads(out.splitlines()[-1])
+    want = {"config": config, "host": host}
+    return __salt__["openstack_db.ask"](_SCRIPT, user, venv, want)
 
 
 def up(drivers=(), host=None, venv="/opt/openstack/current/ironic", config=CONFIG, user="ironic"):

@@ -8,7 +8,6 @@ Keystone's database with Keystone's own Python, as its user. The password comes 
 and travels by standard input and environment: it is no argument, return or log line.
 """
 
-import json
 from collections.abc import Mapping
 
 from salt.exceptions import CommandExecutionError
@@ -106,9 +105,7 @@ def missing(config, password_pillar, region, user="keystone", venv="/usr",
     """
     want = {"config": config, "username": username, "project": project, "region": region}
     want["password"] = _password(password_pillar)
-    script = [f"{venv}/bin/python3", "-B", "-c", _SCRIPT]
-    out = __salt__["openstack_db.run"](script, user, stdin=json.dumps(want))
-    return json.loads(out.splitlines()[-1])
+    return __salt__["openstack_db.ask"](_SCRIPT, user, venv, want)
 
 
 def run(config, password_pillar, region, url, user="keystone", venv="/usr",

@@ -8,7 +8,6 @@ of ``neutron.conf`` on the control plane, those that Nova reaches Neutron with o
 password is an argument, a return or a log line.
 """
 
-import json
 import os
 
 from salt.exceptions import CommandExecutionError
@@ -78,10 +77,8 @@ def known(venv="/opt/openstack/current/neutron", config=None, section=None, user
                 f" {_KNOWN[1][0]} is there"
             )
         config, section, user = found[0]
-    argv = [f"{venv}/bin/python3", "-B", "-c", _SCRIPT]
-    want = json.dumps({"config": config, "section": section})
-    out = __salt__["openstack_db.run"](argv, user, stdin=want)
-    return json.loads(out.splitlines()[-1])
+    want = {"config": config, "section": section}
+    return __salt__["openstack_db.ask"](_SCRIPT, user, venv, want)
 
 
 def up(kind, host=None, venv="/opt/openstack/current/neutron"):

@@ -6,8 +6,6 @@ Asked in Nova's own Python with the credentials of ``nova.conf``, which a hyperv
 password is an argument, a return or a log line.
 """
 
-import json
-
 from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "nova_api"
@@ -88,9 +86,7 @@ def ask(requests, service="compute"):
     """
     asked = [[service, *one, None, None][:5] for one in requests]
     want = {"config": _CONFIG, "versions": _VERSIONS, "requests": asked}
-    argv = [f"{_venv()}/bin/python3", "-B", "-c", _SCRIPT]
-    out = __salt__["openstack_db.run"](argv, "nova", stdin=json.dumps(want))
-    answers = json.loads(out.splitlines()[-1])
+    answers = __salt__["openstack_db.ask"](_SCRIPT, "nova", _venv(), want)
     for (_, method, path, *_), (status, body) in zip(asked, answers, strict=True):
         if status >= 400:
             raise CommandExecutionError(f"{method} {path}: {status} {_refusal(body)}".rstrip())

@@ -9,8 +9,6 @@ the cells that are wanted come from a file beside it. So no password is an argum
 log line of Salt, or shown in the list of processes, where ``nova-manage`` would put it.
 """
 
-import json
-
 from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "nova_database"
@@ -195,7 +193,5 @@ def register(venv="/opt/openstack/current/nova", config=CONFIG, cells=CELLS, use
 
 
 def _run(venv, config, cells, user, act):
-    want = json.dumps({"config": list(config), "cells": cells, "act": act})
-    argv = [f"{venv}/bin/python3", "-B", "-c", _SCRIPT]
-    out = __salt__["openstack_db.run"](argv, user, stdin=want)
-    return json.loads(out.splitlines()[-1])
+    want = {"config": list(config), "cells": cells, "act": act}
+    return __salt__["openstack_db.ask"](_SCRIPT, user, venv, want)

@@ -9,7 +9,6 @@ Compute API with the credentials of ``nova.conf``. No password is an argument, a
 line.
 """
 
-import json
 import os
 
 from salt.exceptions import CommandExecutionError
@@ -121,9 +120,7 @@ def state(binary, host=None, venv="/opt/openstack/current/nova", config=None, us
     if not config:
         config = [COMMON, CONTROL] if os.path.exists(CONTROL) else [COMMON]
     want = {"config": list(config), "database": len(config) > 1, "binary": binary, "host": host}
-    argv = [f"{venv}/bin/python3", "-B", "-c", _SCRIPT]
-    out = __salt__["openstack_db.run"](argv, user, stdin=json.dumps(want))
-    return json.loads(out.splitlines()[-1])
+    return __salt__["openstack_db.ask"](_SCRIPT, user, venv, want)
 
 
 def up(binary, host=None, venv="/opt/openstack/current/nova", config=None, user="nova"):

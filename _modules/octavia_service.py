@@ -8,8 +8,6 @@ that it has, in Octavia's own Python, with the credentials of ``octavia.conf``. 
 argument, a return or a log line.
 """
 
-import json
-
 from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "octavia_service"
@@ -72,10 +70,8 @@ def providers(
 
         salt ctl01.example.test octavia_service.providers https://ctl01.example.test:9876
     """
-    argv = [f"{venv}/bin/python3", "-W", "ignore", "-B", "-c", _SCRIPT]
-    want = json.dumps({"config": config, "url": url.rstrip("/"), "times": times})
-    out = __salt__["openstack_db.run"](argv, user, stdin=want)
-    return json.loads(out.splitlines()[-1])
+    want = {"config": config, "url": url.rstrip("/"), "times": times}
+    return __salt__["openstack_db.ask"](_SCRIPT, user, venv, want)
 
 
 def provides(

@@ -130,6 +130,35 @@ def run(argv, user, stdin=None, env=None, timeout=900):
     return done["stdout"]
 
 
+def ask(script, user, venv, want):
+    """
+    Run a script in a service's own Python, as its user, and return what it says.
+
+    script
+        Python; it reads ``want`` as JSON from its standard input. Its last line is JSON, too: what
+        libraries print before is passed over.
+    user
+        The service's user.
+    venv
+        The service's virtual environment; ``/usr`` for distribution packages.
+    want
+        What the script asks for, a mapping.
+
+    Raises ``CommandExecutionError`` as :py:func:`openstack_db.run <run>` does.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt ctl01.example.test openstack_db.ask \\
+            'import json, sys; print(json.dumps([json.load(sys.stdin), sys.prefix]))' \\
+            keystone /opt/openstack/current/keystone '{"a": 1}'
+    """
+    argv = [f"{venv}/bin/python3", "-W", "ignore", "-B", "-c", script]
+    told = run(argv, user, stdin=json.dumps(want))
+    return json.loads(told.splitlines()[-1])
+
+
 def status(config, migrations, user, venv="/usr", section="database"):
     """
     Compare the revisions of a service's code with those of its database.
@@ -160,7 +189,7 @@ def status(config, migrations, user, venv="/usr", section="database"):
             keystone/common/sql/migrations keystone venv=/opt/openstack/current/keystone
     """
     want = {"config": config, "section": section, "migrations": migrations}
-    found = _compare(want, user, venv)
+    found = ask(_SCRIPT, user, venv, want)
     ahead = _ahead(found, want, user, venv) if found["unknown"] else ""
     # a branch that the database does not have at all was never there to be waited with
     begun = set(found["contract"]) & set(found["database"])
@@ -173,12 +202,6 @@ def status(config, migrations, user, venv="/usr", section="database"):
     }
 
 
-def _compare(want, user, venv):
-    python = f"{venv}/bin/python3"
-    told = run([python, "-B", "-c", _SCRIPT], user, stdin=json.dumps(want))
-    return json.loads(told.splitlines()[-1])
-
-
 def _ahead(found, want, user, venv):
     """The environment beside this one that knows the database, when it has only added to it."""
     here = os.path.realpath(venv)
@@ -187,7 +210,7 @@ def _ahead(found, want, user, venv):
     for other in sorted(glob.glob(os.path.join(releases, "*", os.path.basename(here)))):
         if other in (here, venv) or os.path.realpath(other) == here:
             continue
-        newer = _compare(want, user, other)
+        newer = ask(_SCRIPT, user, other, want)
         if newer["unknown"] or not set(found["code"]) <= set(newer["history"]):
             continue
         if set(newer["contract"]) & set(found["unknown"]):

@@ -9,6 +9,7 @@ import pytest
 from salt.exceptions import CommandExecutionError
 
 from saltern.modules import neutron_agent as agent
+from saltern.modules import openstack_db
 
 KIND = "OVN Metadata agent"
 CONTROL, COMPUTE = "/etc/neutron/neutron.conf", "/etc/nova/nova.conf"
@@ -30,7 +31,10 @@ class Neutron:
         return "a warning\n" + json.dumps(self.agents)
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(agent, "__salt__", {"openstack_db.run": self.run}, raising=False)
+        monkeypatch.setattr(openstack_db, "run", self.run)
+        monkeypatch.setattr(
+            agent, "__salt__", {"openstack_db.ask": openstack_db.ask}, raising=False
+        )
         monkeypatch.setattr(agent, "__grains__", {"id": "cmp01.test"}, raising=False)
         monkeypatch.setattr(agent, "__pillar__", {}, raising=False)
         monkeypatch.setattr(agent.os.path, "exists", lambda path: path in self.files)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from salt.exceptions import CommandExecutionError
 
-from saltern.modules import nova_api, nova_host, nova_load
+from saltern.modules import nova_api, nova_host, nova_load, openstack_db
 
 HERE, THERE, FAR = "cmp01.test", "cmp02.test", "cmp03.test"
 
@@ -147,11 +147,12 @@ def nova(monkeypatch: pytest.MonkeyPatch) -> Cloud:
         found.now += seconds
 
     dunder: dict[str, Callable[..., Any]] = {
-        "openstack_db.run": found.run,
+        "openstack_db.ask": openstack_db.ask,
         "nova_api.ask": nova_api.ask,
         "nova_api.pages": nova_api.pages,
         "nova_load.homeless": nova_load.homeless,
     }
+    monkeypatch.setattr(openstack_db, "run", found.run)
     for module in (nova_api, nova_load, nova_host):
         monkeypatch.setattr(module, "__salt__", dunder, raising=False)
         monkeypatch.setattr(module, "__pillar__", {}, raising=False)

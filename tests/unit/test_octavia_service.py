@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from salt.exceptions import CommandExecutionError
 
-from saltern.modules import octavia_service
+from saltern.modules import octavia_service, openstack_db
 
 URL = "https://ctl01.example.test:9876"
+
+
+def install(monkeypatch: pytest.MonkeyPatch, run: Callable[..., str]) -> None:
+    monkeypatch.setattr(openstack_db, "run", run)
+    functions = {"openstack_db.ask": openstack_db.ask}
+    monkeypatch.setattr(octavia_service, "__salt__", functions, raising=False)
 
 
 def answers(monkeypatch: pytest.MonkeyPatch, *said: list[str]) -> list[Any]:
@@ -21,7 +28,7 @@ def answers(monkeypatch: pytest.MonkeyPatch, *said: list[str]) -> list[Any]:
         given.append((argv, user, json.loads(stdin)))
         return "a warning of a library\n" + json.dumps(said)
 
-    monkeypatch.setattr(octavia_service, "__salt__", {"openstack_db.run": run}, raising=False)
+    install(monkeypatch, run)
     return given
 
 
@@ -45,6 +52,6 @@ def test_no_answer_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(*_: Any, **__: Any) -> str:
         raise CommandExecutionError("the Load Balancer API does not answer: no route")
 
-    monkeypatch.setattr(octavia_service, "__salt__", {"openstack_db.run": run}, raising=False)
+    install(monkeypatch, run)
     told = octavia_service.provides("ovn", URL)
     assert told == {"ok": False, "sentence": "the Load Balancer API does not answer: no route."}
