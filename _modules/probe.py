@@ -17,6 +17,9 @@ Kinds of a probe, each a new connection every ``interval`` (0.25) seconds, faile
   (trusted beside the system's authorities, default the suite's own);
 - ``token``: a token of the Keystone v3 at the URL ``target``; options ``cloud`` (entry of
   clouds.yaml, default ``admin``), ``file`` (default ``/etc/openstack/clouds.yaml``), ``ca``;
+- ``api``: GET of the URL ``target`` with a token, ``{project}`` in it replaced by the token's; the
+  token is kept, so the service alone is measured; options as of ``token``, and ``status`` (a code,
+  default 200);
 - ``tcp``: a connection to ``target``, ``host:port``;
 - ``icmp``: an echo of the host ``target``;
 - ``rados``, ``rbd``, ``s3``: what users of a Ceph cluster do, see :py:mod:`probe_ceph`; each keeps

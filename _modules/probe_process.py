@@ -48,8 +48,8 @@ def _where(target):
     return parts.hostname, parts.port
 
 
-def _request(url, timeout, ca, method="GET", body=None):
-    """Status of one request over a new connection."""
+def _request(url, timeout, ca, method="GET", body=None, token=None):
+    """Status, headers and body of one request over a new connection."""
     parts = urllib.parse.urlsplit(url)
     if parts.scheme == "https":
         context = ssl.create_default_context()
@@ -63,30 +63,31 @@ def _request(url, timeout, ca, method="GET", body=None):
     headers = {"User-Agent": "saltern-probe", "Connection": "close"}
     if body is not None:
         headers["Content-Type"] = "application/json"
+    if token is not None:
+        headers["X-Auth-Token"] = token
     with contextlib.closing(made):
         path = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
         made.request(method, path, body, headers)
         answer = made.getresponse()
-        answer.read()  # an answer that breaks off is none
-        return answer.status
+        # an answer that breaks off is none
+        return answer.status, answer.headers, answer.read()
 
 
 def _http(target, timeout, status=200, ca=_CA):
     wanted = [int(one) for one in (status if isinstance(status, list) else [status])]
-    return _request(target, timeout, ca) in wanted
+    return _request(target, timeout, ca)[0] in wanted
 
 
 def _token(target, timeout, cloud="admin", file=_CLOUDS, ca=_CA):
-    return _request(
-        f"{target.rstrip('/')}/auth/tokens", timeout, ca, "POST", _who(file, cloud)
-    ) in (
-        200,
-        201,
-    )
+    return _issued(target, timeout, _who(file, cloud)[1], ca)[0] in (200, 201)
+
+
+def _issued(target, timeout, body, ca):
+    return _request(f"{target.rstrip('/')}/auth/tokens", timeout, ca, "POST", body)
 
 
 def _who(file, cloud):
-    """The body of a request for a token, out of clouds.yaml."""
+    """Keystone's URL and the body of a request for a token, out of clouds.yaml."""
     import yaml
 
     with open(file, encoding="utf-8") as stream:
@@ -100,7 +101,30 @@ def _who(file, cloud):
     if auth.get("project_name"):
         domain = {"name": auth.get("project_domain_name", "Default")}
         given["scope"] = {"project": {"name": auth["project_name"], "domain": domain}}
-    return json.dumps({"auth": given})
+    return auth.get("auth_url"), json.dumps({"auth": given})
+
+
+class _Api:
+    """Requests with a token that is kept: it is the service that is measured, not Keystone."""
+
+    def __init__(self, target, timeout, status=200, cloud="admin", file=_CLOUDS, ca=_CA):
+        self.target, self.timeout, self.status, self.ca = target, timeout, status, ca
+        self.who, self.token, self.project = _who(file, cloud), None, ""
+
+    def ask(self):
+        """Ask once; a token that is refused is replaced for the next time."""
+        if self.token is None:
+            _, headers, body = _issued(self.who[0], self.timeout, self.who[1], self.ca)
+            self.token = headers["X-Subject-Token"]
+            self.project = json.loads(body)["token"].get("project", {}).get("id", "")
+        url = self.target.replace("{project}", self.project)
+        status = _request(url, self.timeout, self.ca, token=self.token)[0]
+        if status == 401:
+            self.token = None
+        return status == self.status
+
+    def close(self):
+        """A token ends by itself."""
 
 
 def _tcp(target, timeout):
@@ -131,6 +155,8 @@ def _icmp(target, timeout):
 
 
 _KINDS = {"http": _http, "token": _token, "tcp": _tcp, "icmp": _icmp}
+# Those that ask with credentials of this host.
+_NAMED = ("api", "token")
 # Those that keep a session, in a file of their own.
 _CEPH = ("rados", "rbd", "s3")
 
@@ -158,9 +184,9 @@ class _Requests:
 
 
 def _session(spec):
-    if spec["kind"] not in _CEPH:
+    if spec["kind"] in _KINDS:
         return _Requests(spec)
-    kind = _ceph().SESSIONS[spec["kind"]]
+    kind = _Api if spec["kind"] == "api" else _ceph().SESSIONS[spec["kind"]]
     return kind(spec["target"], spec["timeout"], **spec["options"])
 
 
@@ -329,21 +355,16 @@ def checked(probes):
     for given in probes if isinstance(probes, list | tuple) else [None]:
         spec = {"options": {}, "interval": 0.25, "timeout": 5.0}
         spec.update(given if isinstance(given, dict) else {})
-        if (
-            spec.get("kind") not in (*_KINDS, *_CEPH)
-            or not spec.get("name")
-            or not spec.get("target")
-        ):
+        kinds = sorted({*_KINDS, *_NAMED, *_CEPH})
+        if spec.get("kind") not in kinds or not spec.get("name") or not spec.get("target"):
             raise SaltInvocationError(
-                f"probe.start: a probe has a name, a target and a kind"
-                f" ({', '.join(sorted((*_KINDS, *_CEPH)))}), got {given!r}"
+                f"probe.start: a probe has a name, a target and a kind ({', '.join(kinds)}),"
+                f" got {given!r}"
             )
         spec["options"] = {k: v for k, v in spec["options"].items() if k != "title"}
-        if spec["kind"] == "token":
+        if spec["kind"] in _NAMED:
             try:
-                _who(
-                    *(spec["options"].get(k, d) for k, d in (("file", _CLOUDS), ("cloud", "admin")))
-                )
+                _who(spec["options"].get("file", _CLOUDS), spec["options"].get("cloud", "admin"))
             except (OSError, ValueError) as err:
                 told = f"{err.filename}: {err.strerror}" if isinstance(err, OSError) else err
                 raise CommandExecutionError(f"no token can be had on this host: {told}") from None

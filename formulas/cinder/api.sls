@@ -33,13 +33,7 @@ cinder-api-policy:
 
 cinder-api-schema:
   openstack_db.synced:
-    - name: cinder
-    - config: /etc/cinder/cinder.conf
-    - migrations: {{ common.source.database.migrations }}
-    - section: {{ common.source.database.section }}
-    - commands: {{ common.source.database.sync | json }}
-    - user: cinder
-    - venv: {{ venv }}
+    {{- api.compared("cinder", common, "/etc/cinder/cinder.conf") }}
     - require_in:
       - service: cinder-api-service
 {%- endif %}

@@ -218,7 +218,7 @@ class Probe:
 
     :param name: ``keystone``; unique in the plan
     :param node: the minion that measures
-    :param kind: ``http``, ``token``, ``tcp`` or ``icmp``
+    :param kind: ``http``, ``api``, ``token``, ``tcp``, ``icmp``, or one of Ceph
     :param target: URL, ``host:port`` or host
     :param options: of the kind (``status``, ``ca``, ``cloud``), plain data without secrets
     :param interval: seconds between two requests

@@ -66,19 +66,27 @@ class Service(http.server.BaseHTTPRequestHandler):
     """A small Keystone and a small web server; tells when it was asked often enough."""
 
     def do_GET(self) -> None:
-        self._answer(int(self.path.strip("/") or 200))
+        self.server.paths.append(self.path)  # type: ignore[attr-defined]
+        if token := self.headers["X-Auth-Token"]:
+            self._answer(200 if token == self.server.token else 401)  # type: ignore[attr-defined]
+        else:
+            self._answer(int(self.path.strip("/") or 200))
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         user = body["auth"]["identity"]["password"]["user"]
         scope = body["auth"]["scope"]["project"]["name"]
         good = (user["name"], user["password"], scope) == ("admin", PASSWORD, "admin")
-        self._answer(201 if good and self.path == "/v3/auth/tokens" else 401)
+        told = json.dumps({"token": {"project": {"id": "p1"}}}).encode()
+        self._answer(201 if good and self.path == "/v3/auth/tokens" else 401, told)
 
-    def _answer(self, status: int) -> None:
+    def _answer(self, status: int, told: bytes = b"") -> None:
         self.send_response(status)
-        self.send_header("Content-Length", "0")
+        self.send_header("Content-Length", str(len(told)))
+        if told:
+            self.send_header("X-Subject-Token", self.server.token)  # type: ignore[attr-defined]
         self.end_headers()
+        self.wfile.write(told)
         self.server.asked.release()  # type: ignore[attr-defined]
 
     def log_message(self, *args: Any) -> None:
@@ -87,7 +95,7 @@ class Service(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def service() -> Iterator[http.server.HTTPServer]:
-    with served(Service, asked=threading.Semaphore(0)) as server:
+    with served(Service, asked=threading.Semaphore(0), paths=[], token="t1") as server:
         yield server
 
 
@@ -97,9 +105,10 @@ def url(service: http.server.HTTPServer) -> str:
 
 
 @pytest.fixture
-def clouds(tmp_path: Path) -> Path:
+def clouds(tmp_path: Path, url: str) -> Path:
     path = tmp_path / "clouds.yaml"
     auth = {"username": "admin", "password": PASSWORD, "project_name": "admin"}
+    auth["auth_url"] = f"{url}/v3"
     path.write_text(yaml.safe_dump({"clouds": {"admin": {"auth": auth}}}))
     return path
 
@@ -133,11 +142,25 @@ def test_a_token(url: str, clouds: Path) -> None:
     assert "battery" not in str(told)
 
 
+def test_an_api_is_asked_with_a_token_that_is_kept(
+    service: http.server.HTTPServer, url: str, clouds: Path
+) -> None:
+    given = {"file": str(clouds), "cloud": "admin"}
+    session = probe_process._Api(f"{url}/v1/{{project}}/stacks?limit=1", 5.0, **given)
+    assert [session.ask(), session.ask()] == [True, True]
+    assert service.paths == ["/v1/p1/stacks?limit=1"] * 2  # type: ignore[attr-defined]
+    # a keystone that knows it no more: one request has failed, the next one has another token
+    service.token = "t2"  # type: ignore[attr-defined]
+    assert [session.ask(), session.ask()] == [False, True]
+    assert probe_process.once("api", f"{url}/any", options=given)["ok"] is True
+
+
+@pytest.mark.parametrize("kind", ["api", "token"])
 @pytest.mark.parametrize("change", ["file", "cloud"])
-def test_without_credentials_no_token_is_measured(clouds: Path, change: str) -> None:
+def test_without_credentials_no_token_is_measured(clouds: Path, change: str, kind: str) -> None:
     given = {"file": str(clouds), "cloud": "admin", change: "/none"}
     with pytest.raises(CommandExecutionError, match="no token can be had on this host"):
-        probe_process.checked([{"name": "t", "kind": "token", "target": "u", "options": given}])
+        probe_process.checked([{"name": "t", "kind": kind, "target": "u", "options": given}])
 
 
 @pytest.mark.parametrize(
