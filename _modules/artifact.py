@@ -250,8 +250,9 @@ def switch(link, target):
 
 def native(modules, source=DISTRIBUTION):
     """
-    Find modules of the distribution's Python, each one file, for an environment that no wheel
-    brings them to (bindings of librados, librbd, libvirt).
+    Find modules of the distribution's Python, each a file or a package, for an environment that
+    no wheel brings them to (bindings of librados, librbd, libvirt), or only without what is
+    compiled (the JSON parser of Open vSwitch).
 
     modules
         Names to import, such as ``[rados, rbd]``
@@ -271,6 +272,7 @@ def native(modules, source=DISTRIBUTION):
     for module in modules:
         stem = os.path.join(glob.escape(source), glob.escape(module))
         paths = [path for end in (".*so", ".py") for path in glob.glob(f"{stem}{end}")]
+        paths += [os.path.dirname(path) for path in glob.glob(f"{stem}/__init__.py")]
         found.update({os.path.basename(path): path for path in paths})
         if not paths:
             missing.append(module)

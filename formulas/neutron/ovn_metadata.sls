@@ -128,10 +128,13 @@ neutron-ovn_metadata-sudo:
     - check_cmd: /usr/sbin/visudo -cf
     - require:
       - pkg: neutron-ovn_metadata-packages
+{%- set native = api.native("neutron", agent) %}
 {{ api.daemon("neutron", agent, "ovn_metadata", "neutron-ovn-metadata-agent", ["--config-file", file],
               watch=[{"file": "neutron-ovn_metadata-config"}, {"file": "neutron-ovn_metadata-rootwrap"},
                      {"file": "neutron-ovn_metadata-filters"}, {"file": "neutron-ovn_metadata-sudo"},
-                     {"artifact" if agent.source.engine == "venv" else "pkg": "neutron-ovn_metadata-code"}],
+                     {"artifact" if agent.source.engine == "venv" else "pkg": "neutron-ovn_metadata-code"}]
+                    + ([{"artifact": "neutron-ovn_metadata-bindings"}] if native else []),
+              environ={"PYTHONPATH": native} if native else {},
               after=["openvswitch-access.service"], groups=[agent.tls.group, agent.switch_group],
               privileged=true,
               keep_children=true, description="OpenStack Networking, metadata for instances (neutron)") }}

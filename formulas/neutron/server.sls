@@ -3,6 +3,10 @@
 {%- include "saltern/guard.jinja" %}
 {%- from "neutron/config.jinja" import neutron, server, row, problem, config, ml2, own, workers with context %}
 {%- import "oslo/api.jinja" as api with context %}
+{%- set environ = {} %}
+{%- if api.native("neutron", server) %}
+{%- do environ.update({"PYTHONPATH": api.native("neutron", server)}) %}
+{%- endif %}
 {%- set groups = [server.backend.ovn.tls.group] if server.backend.engine == "ovn" else [] %}
 {%- set files = ["/etc/neutron/neutron.conf"] + (["/etc/neutron/plugins/ml2/ml2_conf.ini"] if ml2 else []) %}
 {%- set arguments = [] %}
@@ -70,13 +74,16 @@ neutron-server-api:
     - require:
       - file: neutron-server-directories
 {%- set watch = [{"file": "neutron-server-config"}] + ([{"file": "neutron-server-ml2"}] if ml2 else []) %}
+{%- if environ %}
+{%- do watch.append({"artifact": "neutron-server-bindings"}) %}
+{%- endif %}
 {%- if server.source.engine != "container" %}
 {{ api.schema("neutron", server, "/etc/neutron/neutron.conf") }}
 {%- endif %}
 {%- set code = {"artifact" if server.source.engine == "venv" else "pkg": "neutron-server-code"} %}
 {%- if server.start == "process" %}
 {{ api.daemon("neutron", server, "server", "neutron-server", arguments + ["--config-file", "/etc/neutron/neutron-api.conf"],
-              watch + [{"file": "neutron-server-api"}, code], groups=groups, name="neutron-api",
+              watch + [{"file": "neutron-server-api"}, code], groups=groups, name="neutron-api", environ=environ,
               description="OpenStack Networking (neutron)") }}
 {%- else %}
 {{ api.unit("neutron", server, watch + [{"file": "neutron-server-api"}], groups=groups,
@@ -86,7 +93,7 @@ neutron-server-api:
 {%- for name, program in neutron.programs | dictsort %}
 {%- if name in workers %}
 {{ api.daemon("neutron", server, name, program, arguments, groups=groups,
-              watch=watch + [code],
+              watch=watch + [code], environ=environ,
               description="OpenStack Networking, " ~ name | replace("_", " ") ~ " (neutron)") }}
 
 neutron-{{ name }}-after-schema:

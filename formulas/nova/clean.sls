@@ -21,3 +21,9 @@ nova-clean-more:
     - require:
       - service: nova-clean-service
       - service: nova-clean-timers
+
+nova-clean-page:
+  package_files.absent:
+    - name: /opt/saltern/files/novnc
+    - require:
+      - service: nova-clean-service

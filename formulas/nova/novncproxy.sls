@@ -3,13 +3,22 @@
 {%- from "nova/lib.jinja" import nova with context %}
 {%- import "nova/lib.jinja" as lib with context %}
 {%- set proxy = nova.novncproxy %}
+{%- set packaged = lib.common.source.engine == "pkg" %}
+{%- set page = "/opt/saltern/files/novnc" %}
 {%- if proxy.enabled %}
 nova-novncproxy-page:
+  {%- if packaged %}
   pkg.installed:
-    - pkgs: {{ proxy.packages | json }}
+    - name: {{ proxy.package }}
+  {%- else %}
+  # static files; what the package depends on is for programs of its own
+  package_files.present:
+    - name: {{ page }}
+    - package: {{ proxy.package }}
+  {%- endif %}
 {{ lib.config("novncproxy", {
       "DEFAULT": {
-        "web": "/usr/share/novnc",
+        "web": ("" if packaged else page) ~ "/usr/share/novnc",
         "ssl_only": true,
         "cert": proxy.tls.certificate,
         "key": proxy.tls.key,
@@ -22,7 +31,7 @@ nova-novncproxy-page:
       "console": {"allowed_origins": proxy.url | regex_replace("^https?://([^/:]+).*$", "\\1")},
     }) }}
 {{ lib.daemon("novncproxy", "OpenStack Compute noVNC proxy (nova)",
-              watch=[{"pkg": "nova-novncproxy-page"}], groups=["ssl-cert"]) }}
+              watch=[{"pkg" if packaged else "package_files": "nova-novncproxy-page"}], groups=["ssl-cert"]) }}
 {%- else %}
 {{ lib.stopped("novncproxy") }}
 {%- endif %}

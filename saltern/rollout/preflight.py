@@ -18,6 +18,8 @@ from saltern.rollout.ports import Bus, Call, Clock, Return
 PING_TIMEOUT = 30.0
 #: Seconds of silence after which a minion is asked whether it still works on what it was given.
 ASK_AFTER = 15.0
+#: Kinds of plugins that minions get. ``sync_all`` asks for fifteen, each of which costs a second.
+PLUGINS = ("modules", "states", "executors")
 #: Seconds by which a host's clock may differ: certificates, tokens and Galera need less.
 CLOCK_SKEW = 5.0
 
@@ -103,10 +105,8 @@ def check_hosts(nodes: Sequence[str], bus: Bus, clock: Clock, *, sync: bool = Tr
     findings = [answer.sentence for answer in present.values() if not answer.ok]
     there = [node for node, answer in present.items() if answer.ok]
     if sync and there:
-        for fun, kwarg in (
-            ("saltutil.sync_all", {"refresh": False}),
-            ("saltutil.refresh_modules", {"async": False}),
-        ):
+        steps = [(f"saltutil.sync_{kind}", {"refresh": False}) for kind in PLUGINS]
+        for fun, kwarg in (*steps, ("saltutil.refresh_modules", {"async": False})):
             answers = bus.call(there, fun, (), kwarg, timeout=ASK_AFTER)
             findings += [answer.sentence for answer in answers.values() if not answer.ok]
             there = [node for node, answer in answers.items() if answer.ok]

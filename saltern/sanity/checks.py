@@ -34,6 +34,8 @@ class Check:
     :param run: ``run(context, member)``; ``member`` is empty unless ``each``
     :param seconds: how long it may take
     :param each: once for every member of the role, past the load balancer
+    :param unless: a role whose own check does this, too
+    :param beside: it waits more than it works, so it runs beside the others
     """
 
     name: str
@@ -41,6 +43,8 @@ class Check:
     run: Callable[[Context, str], str]
     seconds: float = 30.0
     each: bool = False
+    unless: str = ""
+    beside: bool = False
 
 
 def _expect(held: object, wanted: object, what: str) -> None:
@@ -236,10 +240,11 @@ CHECKS = (
     Check("user", "keystone.server", user),
     Check("image", "glance.server", image, seconds=60.0),
     Check("inventory", "placement.server", inventory),
-    Check("network", "neutron.server", instance.network, seconds=90.0),
+    # a server has all of it
+    Check("network", "neutron.server", instance.network, seconds=90.0, unless="nova.compute"),
     Check("volume", "cinder.volume", instance.volume, seconds=60.0),
     Check("stack", "heat.server", instance.stack, seconds=90.0),
-    Check("server", "nova.compute", instance.server, seconds=240.0),
+    Check("server", "nova.compute", instance.server, seconds=240.0, beside=True),
     Check("login", "horizon.server", dashboard.login, each=True),
     Check("login", "horizon.server", dashboard.login),
     Check("object by Swift", "ceph.rgw", objectstore.swift, seconds=60.0),

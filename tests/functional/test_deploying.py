@@ -297,12 +297,12 @@ def test_preflight_sends_modules_and_moves_nothing(
     old = master.deployed
     told = deploying(master).preflight("HEAD", test=True)
     assert told["result"], told
-    assert "saltutil.sync_all" not in master.bus.functions()
+    assert "saltutil.sync_modules" not in master.bus.functions()
     told = deploying(master).preflight("HEAD")
     assert told["result"], told
     assert told["changes"] == {}
     assert f"is to take the place of {old[:12]}." in told["comment"]
-    assert "saltutil.sync_all" in master.bus.functions()
+    assert "saltutil.sync_modules" in master.bus.functions()
     assert (master.pins, master.deployed) == ({}, old)
 
 

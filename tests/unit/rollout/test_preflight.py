@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import pytest
 
 from saltern.rollout.ports import Call, Return
-from saltern.rollout.preflight import check_artifacts, check_hosts, judge_host, report
+from saltern.rollout.preflight import PLUGINS, check_artifacts, check_hosts, judge_host, report
 from saltern.rollout.returns import judge, silent
+from tests.support import plugin_files
 
 from .fakes import FakeBus, FakeClock, content
 
@@ -35,10 +36,15 @@ def test_fit_hosts():
     assert check_hosts(NODES, bus, FakeClock(WALL)) == []
     assert bus.functions() == [
         "test.ping",
-        "saltutil.sync_all",
+        *(f"saltutil.sync_{kind}" for kind in PLUGINS),
         "saltutil.refresh_modules",
         "health.preflight",
     ]
+
+
+def test_every_kind_of_plugin_that_minions_get_is_sent():
+    ours = {path.parent.name.removeprefix("_") for path in plugin_files()}
+    assert ours - {"runners", "engines", "pillar", "tops"} == set(PLUGINS)
 
 
 def test_a_preview_sends_no_modules():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -89,7 +90,35 @@ def test_every_control_plane_role_of_the_model_has_a_check() -> None:
         "horizon_server",
     )
     everything = dict.fromkeys(roles, MEMBERS)
-    assert {check for check, _ in planned(cloud(**everything))} == set(CHECKS)
+    found = {check for check, _ in planned(cloud(**everything))}
+    del everything["nova_compute"]
+    # a network is no check of its own where a server has one
+    assert found | {check for check, _ in planned(cloud(**everything))} == set(CHECKS)
+    assert {check.name for check in CHECKS if check not in found} == {"network"}
+
+
+def test_a_check_that_waits_runs_beside_the_others_and_rows_keep_their_order() -> None:
+    met = threading.Barrier(2, timeout=20)
+
+    def meet(context: Context, member: str) -> str:
+        met.wait()
+        return "met"
+
+    def quick(context: Context, member: str) -> str:
+        return "done"
+
+    checks = (
+        Check("slow", "nova.compute", meet, beside=True),
+        Check("first", "nova.compute", quick),
+        Check("second", "nova.compute", meet),
+    )
+    report = run(cloud(nova_compute=MEMBERS), checks)
+    assert [(row.check, row.sentence) for row in report.rows] == [
+        ("slow", "met"),
+        ("first", "done"),
+        ("second", "met"),
+    ]
+    assert not report.failures
 
 
 def test_no_check_is_refused_and_is_not_success() -> None:
@@ -211,7 +240,9 @@ def test_a_request_does_not_outlive_the_deadline(monkeypatch: pytest.MonkeyPatch
 def test_a_report() -> None:
     good = Row("glance.server", "image", "VIP", True, 1.25, "300 kB compared")
     bad = Row("keystone.server", "token", "ctl02", False, 3.0, "no answer")
-    assert Report("example", (good,)).comment == ("Sanity of example: 1 checks passed in 1.2 s.")
+    assert Report("example", (good,), 1.2).comment == (
+        "Sanity of example: 1 checks passed in 1.2 s."
+    )
     report = Report("example", (good, bad))
     assert report.failures == ["keystone.server: token (ctl02): no answer"]
     head, first, second = report.table().splitlines()
