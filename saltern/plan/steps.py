@@ -8,6 +8,7 @@ it back as well when the wave fails or is aborted.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -552,14 +553,16 @@ class Steps:
     def verified(self, asked: Sequence[tuple[str, str]]) -> Step:
         """Ask the health of roles on nodes as the wanted revision declares it.
 
-        What is about the cluster, and the same on several nodes, is asked of the first of them.
+        What is about the cluster, and the same on several nodes, is asked of one of them; nodes
+        take turns.
         """
         nodes = tuple(sorted({node for node, _ in asked}))
-        shared: set[str] = set()
+        told = [(node, role, self.target.checks(role, node)) for node, role in asked]
+        askers = _askers(told)
         checks = tuple(
             Check(node, role, found)
-            for node, role in asked
-            if (found := _once(self.target.checks(role, node), shared))
+            for node, role, wanted in told
+            if (found := tuple(one for one in wanted if askers.get(_shared(one), node) == node))
         )
         roles = " ".join(dict.fromkeys(role for _, role in asked))
         return Step(
@@ -583,17 +586,25 @@ class Steps:
         return domains_of(members, self.target)
 
 
-def _once(checks: Sequence[Mapping[str, Any]], shared: set[str]) -> tuple[Mapping[str, Any], ...]:
-    """Leave out what is about the cluster and in ``shared``, which takes up the rest of it."""
-    found = []
-    for check in checks:
-        if check.get("scope") == "cluster":
-            text = json.dumps(check, sort_keys=True, default=str)
-            if text in shared:
-                continue
-            shared.add(text)
-        found.append(check)
-    return tuple(found)
+def _shared(check: Mapping[str, Any]) -> str:
+    """What makes a check about the cluster the same as another one; empty: it is about a node."""
+    if check.get("scope") != "cluster":
+        return ""
+    return json.dumps(check, sort_keys=True, default=str)
+
+
+def _askers(told: Iterable[tuple[str, str, Sequence[Mapping[str, Any]]]]) -> dict[str, str]:
+    """Return which node asks each check that is about the cluster."""
+    able: dict[str, list[str]] = {}
+    for node, _, checks in told:
+        for text in filter(None, map(_shared, checks)):
+            able.setdefault(text, []).append(node)
+    asks: Counter[str] = Counter()
+    found = {}
+    for text, nodes in able.items():
+        found[text] = min(nodes, key=lambda node: asks[node])
+        asks[found[text]] += 1
+    return found
 
 
 def _call(action: Action, node: str, names: Mapping[str, Any]) -> PlannedCall:

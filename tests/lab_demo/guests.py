@@ -108,7 +108,7 @@ def reached(address: str) -> bool:
 def echo(address: str, seconds: str) -> dict[str, Any]:
     """Echo 20 times a second until standard input ends, for so long at most.
 
-    The longest time without an echo, and broken connections.
+    The longest time without an echo, when it began, and broken connections.
     """
     end = time.monotonic() + float(seconds)
 
@@ -119,7 +119,7 @@ def echo(address: str, seconds: str) -> dict[str, Any]:
 
     threading.Thread(target=told, daemon=True).start()
     last = time.monotonic()
-    gap, echoes, broken = 0.0, 0, 0
+    gap, at, echoes, broken = 0.0, "", 0, 0
     while time.monotonic() < end:
         try:
             with socket.create_connection((address, ECHO), timeout=1) as connection:
@@ -130,7 +130,9 @@ def echo(address: str, seconds: str) -> dict[str, Any]:
                     if not connection.recv(64):
                         break
                     now = time.monotonic()
-                    gap, last = max(gap, now - last), now
+                    if now - last > gap:
+                        gap, at = now - last, clock(now - last)
+                    last = now
                     echoes += 1
                     time.sleep(0.05)
         except OSError:
@@ -138,8 +140,14 @@ def echo(address: str, seconds: str) -> dict[str, Any]:
         if time.monotonic() < end:
             broken += 1
             time.sleep(0.05)
-    gap = max(gap, time.monotonic() - last)
-    return {"gap": round(gap, 2), "echoes": echoes, "broken": broken}
+    if time.monotonic() - last > gap:
+        gap, at = time.monotonic() - last, clock(time.monotonic() - last)
+    return {"gap": round(gap, 2), "at": at, "echoes": echoes, "broken": broken}
+
+
+def clock(ago: float) -> str:
+    """The time of day so many seconds ago, to be found in logs."""
+    return time.strftime("%H:%M:%S", time.gmtime(time.time() - ago))
 
 
 def many(name: str, count: str, network: str) -> dict[str, Any]:

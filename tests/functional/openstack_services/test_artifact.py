@@ -310,6 +310,17 @@ def test_native_modules_are_linked_and_nothing_else_is(
         assert (again["result"], again["changes"]) == (True, {})
 
 
+def test_a_native_package_is_one_link(minion: Minion, tmp_path: Path, packages: Path) -> None:
+    (packages / "ovs").mkdir()
+    (packages / "ovs/__init__.py").touch()
+    (packages / "ovsdb").mkdir()
+    name = tmp_path / "native/neutron"
+    wanted = {"name": str(name), "modules": ["ovs"], "source": str(packages)}
+    assert minion.run("artifact.native", **wanted)["result"] is True
+    assert {path.name: path.resolve() for path in name.iterdir()} == {"ovs": packages / "ovs"}
+    assert minion.run("artifact.native", **wanted)["changes"] == {}
+
+
 def test_native_modules_follow_the_distributions_python(
     minion: Minion, tmp_path: Path, packages: Path
 ) -> None:

@@ -54,3 +54,18 @@ def test_what_is_about_the_cluster_is_asked_of_one_node():
     assert found["n1", "g.api"] == found["n2", "g.api"] == [{"unit": "g-api"}]
     # the next question is one of its own
     assert [*steps.verified([("n2", "k.api")]).checks[0].checks] == health
+
+
+def test_nodes_take_turns_with_what_is_about_the_cluster():
+    roles_of = {f"{name}.api": NODES for name in "abc"}
+    lifecycle = {
+        role: {"health": [{"call": "db.current", "scope": "cluster", "kwargs": {"of": role}}]}
+        for role in roles_of
+    }
+    nodes = small(roles_of, lifecycle)
+    roles = Roles(nodes)
+    steps = Steps("c", "", roles, roles, Fleet(roles, facts(nodes)))
+    asked = [(node, role) for node in NODES for role in roles_of]
+    found = [(one.node, one.role) for one in steps.verified(asked).checks]
+    assert len(found) == len(roles_of)
+    assert len({node for node, _ in found}) == min(len(NODES), len(roles_of))
