@@ -83,8 +83,13 @@ def uv_program() -> Path:
 def image_ident(suite: str) -> str:
     """Return the name of the image of ``suite`` in the cache: suite and recipe hash."""
     lists = recipe.packages(suite)
-    parts = [suite, lists["image"], lists["build"], recipe.data("requirements.lock")]
-    parts += [recipe.data("dpkg.cfg"), recipe.data("salt-minion.service"), MASKED_UNITS]
+    parts = [suite, lists["image"], lists["server"], lists["build"]]
+    parts += [
+        recipe.data("requirements.lock"),
+        recipe.data("dpkg.cfg"),
+        recipe.data("salt-minion.service"),
+        MASKED_UNITS,
+    ]
     parts.append(recipe.data("bytecode.pth"))
     return f"{suite}-{recipe.digest(*parts)}"
 
@@ -107,8 +112,10 @@ def _bootstrap(suite: str, root: Path, log: Path) -> None:
     (root / "etc/apt/sources.list").write_text(lines, encoding="utf-8")
     no_extras = 'APT::Install-Recommends "false";\nAcquire::Languages "none";\n'
     (root / "etc/apt/apt.conf.d/90saltern-lab").write_text(no_extras, encoding="utf-8")
-    upgrade = ["sh", "-c", "apt-get -q update && apt-get -qy dist-upgrade && apt-get clean"]
-    Chroot(root).run(upgrade, what=f"upgrading {suite}", log=log)
+    server = " ".join(sorted(recipe.packages(suite)["server"]))
+    upgrade = f"apt-get -q update && apt-get -qy dist-upgrade && apt-get -qy install {server}"
+    run_in = Chroot(root).run
+    run_in(["sh", "-c", f"{upgrade} && apt-get clean"], what=f"upgrading {suite}", log=log)
 
 
 def _build_wheels(suite: str, base: Path, target: Path, log: Path) -> None:

@@ -24,7 +24,7 @@ def data(name: str) -> str:
 
 
 def packages(suite: str) -> dict[str, Any]:
-    """Return the package lists of ``suite``: keys ``image``, ``build``, ``repository``.
+    """Return the package lists of ``suite``: keys ``image``, ``server``, ``build``, ``repository``.
 
     :raises LabError: the suite is not in ``packages.yaml``
     """

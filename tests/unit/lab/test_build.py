@@ -73,7 +73,7 @@ def test_an_unknown_image_names_the_known_ones() -> None:
 @pytest.mark.parametrize("suite", image.SUITES)
 def test_every_suite_has_its_lists(suite: str) -> None:
     lists = recipe.packages(suite)
-    assert {"image", "build", "repository"} <= set(lists)
+    assert {"image", "server", "build", "repository"} <= set(lists)
     assert "python3-apt" in lists["image"]
 
 
