@@ -110,10 +110,16 @@ def network(context: Context, _: str) -> str:
 
 
 def _volume(context: Context, name: str) -> Any:
+    """Ask for a volume; it is made meanwhile."""
     api = context.cloud.block_storage
     made = api.create_volume(name=name, size=1)
     context.undo(f"volume {name}", lambda: api.delete_volume(made))
-    return waiting.status(context, "the volume", lambda: api.get_volume(made), "AVAILABLE")
+    return made
+
+
+def _available(context: Context, disk: Any, what: str = "the volume") -> Any:
+    api = context.cloud.block_storage
+    return waiting.status(context, what, lambda: api.get_volume(disk), "AVAILABLE")
 
 
 def volume(context: Context, _: str) -> str:
@@ -123,7 +129,7 @@ def volume(context: Context, _: str) -> str:
     for one in old:
         api.delete_volume(one)
     begin = time.monotonic()
-    made = _volume(context, context.name())
+    made = _available(context, _volume(context, context.name()))
     seconds = time.monotonic() - begin
     api.delete_volume(made, ignore_missing=False)
     waiting.gone(context, "the deleted volume", lambda: api.get_volume(made))
@@ -165,15 +171,15 @@ def stack(context: Context, _: str) -> str:
 # -- a server --------------------------------------------------------------------------------
 
 
-def _attached(context: Context, server: Any, name: str) -> str:
+def _attached(context: Context, server: Any, disk: Any) -> str:
     """Attach a volume, see it in the guest, and detach it again."""
     compute, storage = context.cloud.compute, context.cloud.block_storage
-    disk = _volume(context, name)
+    _available(context, disk)
     compute.create_volume_attachment(server, volume_id=disk.id)
     waiting.status(context, "the volume", lambda: storage.get_volume(disk), "IN-USE")
     guest.told(context, server, "guest: disk vdb")
     compute.delete_volume_attachment(server, disk.id)
-    waiting.status(context, "the detached volume", lambda: storage.get_volume(disk), "AVAILABLE")
+    _available(context, disk, "the detached volume")
     guest.told(context, server, "guest: disk vdb is gone")
     return ", volume attached and detached"
 
@@ -209,6 +215,7 @@ def server(context: Context, _: str) -> str:
         waiting.gone(context, "the deleted server", lambda: compute.get_server(started))
 
     context.undo(f"server {name}", remove)
+    disk = _volume(context, name) if "cinder.volume" in context.target.members else None
     waiting.status(context, "the server", lambda: compute.get_server(started), "ACTIVE")
     active = time.monotonic() - begin
     (port,) = network.ports(device_id=started.id)
@@ -220,7 +227,7 @@ def server(context: Context, _: str) -> str:
     guest.reached(context, address)
     reached = time.monotonic() - begin
     guest.told(context, started, f"guest: metadata: hostname {name}")
-    more = _attached(context, started, name) if "cinder.volume" in context.target.members else ""
+    more = _attached(context, started, disk) if disk else ""
     if "nova.novncproxy" in context.target.members:
         more += _console(context, started)
     inside = port.fixed_ips[0]["ip_address"]
