@@ -3,10 +3,8 @@
 {%- include "saltern/guard.jinja" %}
 {%- from "neutron/config.jinja" import neutron, server, row, problem, config, ml2, own, workers with context %}
 {%- import "oslo/api.jinja" as api with context %}
-{%- set environ = {} %}
-{%- if api.native("neutron", server) %}
-{%- do environ.update({"PYTHONPATH": api.native("neutron", server)}) %}
-{%- endif %}
+{%- set native = api.native("neutron", server) %}
+{%- set environ = {"PYTHONPATH": native} if native else {} %}
 {%- set groups = [server.backend.ovn.tls.group] if server.backend.engine == "ovn" else [] %}
 {%- set files = ["/etc/neutron/neutron.conf"] + (["/etc/neutron/plugins/ml2/ml2_conf.ini"] if ml2 else []) %}
 {%- set arguments = [] %}
@@ -74,7 +72,7 @@ neutron-server-api:
     - require:
       - file: neutron-server-directories
 {%- set watch = [{"file": "neutron-server-config"}] + ([{"file": "neutron-server-ml2"}] if ml2 else []) %}
-{%- if environ %}
+{%- if native %}
 {%- do watch.append({"artifact": "neutron-server-bindings"}) %}
 {%- endif %}
 {%- if server.source.engine != "container" %}
