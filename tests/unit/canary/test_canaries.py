@@ -289,7 +289,9 @@ def other_checksum(cloud: Cloud) -> None:
 
 def change_disk(cloud: Cloud) -> None:
     id = cloud.one("volume").id
-    cloud.blobs[id] = cloud.blobs[id][:700_000] + b"!" + cloud.blobs[id][700_001:]
+    changed = bytearray(cloud.blobs[id])
+    changed[700_000] ^= 1  # the data come from a random seed: no fixed byte surely differs
+    cloud.blobs[id] = bytes(changed)
 
 
 def empty_disk(cloud: Cloud) -> None:
