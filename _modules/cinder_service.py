@@ -5,6 +5,8 @@ Processes of Cinder, as Cinder sees them
 A process of Cinder that runs need not be one that works: it tells so by a beat that it writes to
 the database, and one whose driver did not come up writes none. Here that is asked for, in Cinder's
 own Python as its user. No password is an argument, a return or a log line.
+
+Source: Cinder, ``cinder/objects/service.py`` (``is_up``), ``cinder/cmd/volume.py``.
 """
 
 from salt.exceptions import CommandExecutionError
@@ -17,42 +19,22 @@ COMMON = "/etc/cinder/cinder.conf"
 #: There where the kernel has device-mapper, and logical volumes can be used.
 DEVICE_MAPPER = "/dev/mapper/control"
 
-# Reads {"config", "binary", "host"} from its standard input; runs in Cinder's Python.
-_SCRIPT = """
-import json, logging, sys
-logging.disable(logging.CRITICAL)
-want = json.load(sys.stdin)
-from oslo_config import cfg
-from oslo_db.exception import DBError
-from cinder.common import config
-from cinder import context, objects
-from cinder.cmd import volume
-conf = cfg.CONF
-conf([], project='cinder', default_config_files=want['config'], default_config_dirs=[])
-# whoever asks has retries of his own
-conf.set_override('max_retries', 0, 'database')
-objects.register_all()
-own = want['host'] or conf.host
-if want['binary'] == 'cinder-volume':
-    hosts = []
-    for name in conf.enabled_backends or []:
-        if name:
-            conf.register_opt(volume.host_opt, group=name)
-            hosts.append(f"{want['host'] or conf[name].backend_host or conf.host}@{name}")
-else:
-    hosts = [own]
-found = []
-try:
-    known = objects.ServiceList.get_all(context.get_admin_context(), {'binary': want['binary']})
-except DBError as err:
-    sys.exit(f'the database does not answer: {type(err).__name__}')
-for host in hosts:
-    one = next((one for one in known if one.host == host), None)
-    found.append({'host': host} if one is None else {
-        'host': host, 'up': bool(one.is_up), 'enabled': not one.disabled,
-        'reason': one.disabled_reason})
-print(json.dumps(found))
-"""
+#: Seconds without a beat that Cinder bears where its configuration says nothing.
+DOWN = 60
+
+#: What says which rows are this host's.
+OPTIONS = [["service_down_time", ""], ["enabled_backends", ""], ["backend_host", "*"]]
+
+#: What a process leaves of itself in the database.
+COLUMNS = {
+    "host": "text",
+    "binary": "text",
+    "deleted": "flag",
+    "created_at": "age",
+    "updated_at": "age",
+    "disabled": "flag",
+    "disabled_reason": "text",
+}
 
 
 def __virtual__():
@@ -90,8 +72,32 @@ def state(binary, host=None, venv="/opt/openstack/current/cinder", config=None, 
     for file in files:
         if not __salt__["file.file_exists"](file):
             raise CommandExecutionError(f"there is no {file} here: {binary} is not installed")
-    want = {"config": files, "binary": binary, "host": host}
-    return __salt__["openstack_db.ask"](_SCRIPT, user, venv, want)
+    where = {"binary": binary, "deleted": False}
+    told = __salt__["openstack_rows.read"](
+        files, "services", COLUMNS, where, user, venv, options=OPTIONS
+    )
+    options, known = told["options"], {one["host"]: one for one in told["rows"]}
+    names = [host or options["host"]]
+    if binary == "cinder-volume":
+        backends = [name for name in (options["enabled_backends"] or "").split(",") if name]
+        names = [
+            f"{host or options[f'{name}.backend_host'] or options['host']}@{name}"
+            for name in backends
+        ]
+    bearable = int(options["service_down_time"] or DOWN)
+    return [{"host": name, **_told(known.get(name), bearable)} for name in names]
+
+
+def _told(one, bearable):
+    """What is known of a process from its row, nothing without one."""
+    if one is None:
+        return {}
+    beat = one["created_at"] if one["updated_at"] is None else one["updated_at"]
+    return {
+        "up": abs(beat) <= bearable,
+        "enabled": not one["disabled"],
+        "reason": one["disabled_reason"],
+    }
 
 
 def up(binary, host=None, venv="/opt/openstack/current/cinder", config=None, user="cinder"):

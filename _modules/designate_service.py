@@ -16,33 +16,13 @@ CONFIG = "/etc/designate/designate.conf"
 #: Beats that may be missed: one comes every ten seconds.
 SECONDS = 60
 
-# Reads {"config", "name", "host"} from its standard input; runs in Designate's Python.
-_SCRIPT = """
-import json, logging, sys
-logging.disable(logging.CRITICAL)
-want = json.load(sys.stdin)
-from oslo_db.exception import DBError
-from oslo_utils import timeutils
-import designate.conf
-from designate import context, storage
-conf = designate.conf.CONF
-conf([], project='designate', default_config_files=[want['config']], default_config_dirs=[])
-# whoever asks has retries of his own
-conf.set_override('max_retries', 0, 'storage:sqlalchemy')
-host = want['host'] or conf.host
-asked = {'service_name': want['name'], 'hostname': host}
-try:
-    known = storage.get_storage().find_service_statuses(
-        context.DesignateContext.get_admin_context(), asked)
-except DBError as err:
-    sys.exit(f'the database does not answer: {type(err).__name__}')
-found = {'host': host}
-for one in known:
-    beat = one.heartbeated_at
-    found.update(status=one.status, seconds=beat and round(timeutils.delta_seconds(
-        beat.replace(tzinfo=None), timeutils.utcnow())))
-print(json.dumps(found))
-"""
+#: What a process leaves of itself in the database.
+COLUMNS = {
+    "service_name": "text",
+    "hostname": "text",
+    "status": "text",
+    "heartbeated_at": "age",
+}
 
 
 def __virtual__():
@@ -76,8 +56,15 @@ def state(
 
         salt ctl01.example.test designate_service.state worker
     """
-    want = {"config": config, "name": name, "host": host}
-    return __salt__["openstack_db.ask"](_SCRIPT, user, venv, want)
+    where, section = {"service_name": name}, "storage:sqlalchemy"
+    told = __salt__["openstack_rows.read"](
+        [config], "service_statuses", COLUMNS, where, user, venv, section
+    )
+    found = {"host": host or told["options"]["host"]}
+    for one in told["rows"]:
+        if one["hostname"] == found["host"]:
+            found.update(status=one["status"], seconds=one["heartbeated_at"])
+    return found
 
 
 def up(name, host=None, venv="/opt/openstack/current/designate", config=CONFIG, user="designate"):

@@ -5,6 +5,8 @@ Engines of Heat, as Heat sees them
 An engine that runs need not be one that works: each of its processes tells so by a beat that it
 writes to the database. Here that is asked for, in Heat's own Python as its user. No password is an
 argument, a return or a log line.
+
+Source: Heat, ``heat/common/service_utils.py`` (``format_service``).
 """
 
 from salt.exceptions import CommandExecutionError
@@ -13,29 +15,16 @@ __virtualname__ = "heat_service"
 
 CONFIG = "/etc/heat/heat.conf"
 
-# Reads {"config", "host"} from its standard input; runs in Heat's Python.
-_SCRIPT = """
-import json, logging, sys
-logging.disable(logging.CRITICAL)
-want = json.load(sys.stdin)
-from oslo_config import cfg
-from oslo_db.exception import DBError
-from heat.common import config, context, service_utils
-from heat.db import api
-conf = cfg.CONF
-conf([], project='heat', default_config_files=[want['config']], default_config_dirs=[])
-# whoever asks has retries of his own
-conf.set_override('max_retries', 0, 'database')
-host = want['host'] or conf.host
-try:
-    known = [service_utils.format_service(one)
-             for one in api.service_get_all(context.RequestContext(is_admin=True))]
-except DBError as err:
-    sys.exit(f'the database does not answer: {type(err).__name__}')
-here = [one for one in known if one['host'] == host]
-print(json.dumps({'host': host, 'known': len(here),
-                  'up': sum(one['status'] == 'up' for one in here)}))
-"""
+#: What each process of an engine leaves of itself in the database; its beat comes every
+#: ``report_interval`` seconds, and Heat bears that one is missed.
+COLUMNS = {
+    "host": "text",
+    "binary": "text",
+    "deleted_at": "age",
+    "created_at": "age",
+    "updated_at": "age",
+    "report_interval": "number",
+}
 
 
 def __virtual__():
@@ -64,8 +53,15 @@ def state(host=None, venv="/opt/openstack/current/heat", config=CONFIG, user="he
 
         salt ctl01.example.test heat_service.state
     """
-    want = {"config": config, "host": host}
-    return __salt__["openstack_db.ask"](_SCRIPT, user, venv, want)
+    where = {"deleted_at": None}
+    told = __salt__["openstack_rows.read"]([config], "service", COLUMNS, where, user, venv)
+    host = host or told["options"]["host"]
+    known = [one for one in told["rows"] if one["host"] == host]
+    up = 0
+    for one in known:
+        beat = one["created_at"] if one["updated_at"] is None else one["updated_at"]
+        up += beat <= 2 * one["report_interval"]
+    return {"host": host, "known": len(known), "up": up}
 
 
 def up(host=None, venv="/opt/openstack/current/heat", config=CONFIG, user="heat"):

@@ -4,9 +4,10 @@ Processes of Nova, as Nova sees them
 
 A process of Nova that runs need not be one that works: it tells so by a beat that it writes to its
 cell's database, itself or through the conductor. Here that is asked for, in Nova's own Python as
-its user: on the control plane from the database, on a compute (which knows no database) from the
-Compute API with the credentials of ``nova.conf``. No password is an argument, a return or a log
-line.
+its user: on the control plane from that database, on a compute (which knows none) from the Compute
+API with the credentials of ``nova.conf``. No password is an argument, a return or a log line.
+
+Source: Nova, ``nova/servicegroup/drivers/db.py`` (``is_up``).
 """
 
 import os
@@ -18,72 +19,49 @@ __virtualname__ = "nova_service"
 #: What every process reads, and what those of the control plane read too.
 COMMON, CONTROL = "/etc/nova/nova.conf", "/etc/nova/nova-control.conf"
 
-# Reads {"config", "database", "binary", "host"} from its standard input; runs in Nova's Python.
+#: Seconds without a beat that Nova bears where its configuration says nothing.
+DOWN = 60
+
+#: What a process leaves of itself in its cell's database.
+COLUMNS = {
+    "host": "text",
+    "binary": "text",
+    "deleted": "number",
+    "created_at": "age",
+    "last_seen_up": "age",
+    "forced_down": "flag",
+    "disabled": "flag",
+    "disabled_reason": "text",
+}
+
+# Reads {"config", "binary", "host"} from its standard input; runs in Nova's Python.
 _SCRIPT = """
 import json, logging, sys
 logging.disable(logging.CRITICAL)
 want = json.load(sys.stdin)
-
-def from_database():
-    from nova import config, context, exception, objects, servicegroup
-    import nova.conf
-    from nova.db.api import api as api_db
-    from nova.db.main import api as main_db
-    config.parse_args(['nova-manage'], default_config_files=want['config'], configure_db=False)
-    for group in ('database', 'api_database'):
-        # whoever asks has retries of his own
-        nova.conf.CONF.set_override('max_retries', 0, group)
-    main_db.configure(nova.conf.CONF)
-    api_db.configure(nova.conf.CONF)
-    objects.register_all()
-    host = want['host'] or nova.conf.CONF.host
-    admin = context.get_admin_context()
-    for cell in objects.CellMappingList.get_all(admin):
-        with context.target_cell(admin, cell) as inside:
-            try:
-                one = objects.Service.get_by_host_and_binary(inside, host, want['binary'])
-            except exception.NotFound:
-                continue
-            if one is not None:
-                up = servicegroup.API().service_is_up(one)
-                return {'host': host, 'up': bool(up), 'enabled': not one.disabled,
-                        'reason': one.disabled_reason}
-    return {'host': host}
-
-def from_api():
-    from keystoneauth1 import exceptions
-    from keystoneauth1 import loading
-    from oslo_config import cfg
-    conf = cfg.ConfigOpts()
-    loading.register_auth_conf_options(conf, 'service_user')
-    loading.register_session_conf_options(conf, 'service_user')
-    conf.register_opts([cfg.StrOpt('host')])
-    conf.register_opts([cfg.StrOpt('region_name')], group='service_user')
-    conf([], default_config_files=want['config'], default_config_dirs=[])
-    host = want['host'] or conf.host
-    try:
-        auth = loading.load_auth_from_conf_options(conf, 'service_user')
-        session = loading.load_session_from_conf_options(conf, 'service_user', auth=auth)
-        answer = session.get('/os-services', params={'host': host, 'binary': want['binary']},
-                             endpoint_filter={'service_type': 'compute', 'interface': 'internal',
-                                              'region_name': conf.service_user.region_name})
-    except exceptions.ClientException as err:
-        sys.exit(f'the Compute API does not answer: {err}')
-    for one in answer.json()['services']:
-        return {'host': host, 'up': one['state'] == 'up', 'enabled': one['status'] == 'enabled',
-                'reason': one.get('disabled_reason')}
-    return {'host': host}
-
-def asked():
-    if not want['database']:
-        return from_api()
-    from oslo_db.exception import DBError
-    try:
-        return from_database()
-    except DBError as err:
-        sys.exit(f'the database does not answer: {type(err).__name__}')
-
-print(json.dumps(asked()))
+from keystoneauth1 import exceptions
+from keystoneauth1 import loading
+from oslo_config import cfg
+conf = cfg.ConfigOpts()
+loading.register_auth_conf_options(conf, 'service_user')
+loading.register_session_conf_options(conf, 'service_user')
+conf.register_opts([cfg.StrOpt('host')])
+conf.register_opts([cfg.StrOpt('region_name')], group='service_user')
+conf([], default_config_files=want['config'], default_config_dirs=[])
+host = want['host'] or conf.host
+try:
+    auth = loading.load_auth_from_conf_options(conf, 'service_user')
+    session = loading.load_session_from_conf_options(conf, 'service_user', auth=auth)
+    answer = session.get('/os-services', params={'host': host, 'binary': want['binary']},
+                         endpoint_filter={'service_type': 'compute', 'interface': 'internal',
+                                          'region_name': conf.service_user.region_name})
+except exceptions.ClientException as err:
+    sys.exit(f'the Compute API does not answer: {err}')
+found = {'host': host}
+for one in answer.json()['services']:
+    found.update(up=one['state'] == 'up', enabled=one['status'] == 'enabled',
+                 reason=one.get('disabled_reason'))
+print(json.dumps(found))
 """
 
 
@@ -103,7 +81,7 @@ def state(binary, host=None, venv="/opt/openstack/current/nova", config=None, us
         Nova's virtual environment; ``/usr`` for distribution packages.
     config
         Configuration files; default: those of the host. With two of them the second names the
-        databases, which are asked then instead of the API.
+        cell's database, which is asked then instead of the API.
     user
         Nova's user.
 
@@ -119,8 +97,23 @@ def state(binary, host=None, venv="/opt/openstack/current/nova", config=None, us
     """
     if not config:
         config = [COMMON, CONTROL] if os.path.exists(CONTROL) else [COMMON]
-    want = {"config": list(config), "database": len(config) > 1, "binary": binary, "host": host}
-    return __salt__["openstack_db.ask"](_SCRIPT, user, venv, want)
+    if len(config) == 1:
+        want = {"config": list(config), "binary": binary, "host": host}
+        return __salt__["openstack_db.ask"](_SCRIPT, user, venv, want)
+    where = {"binary": binary, "deleted": 0}
+    told = __salt__["openstack_rows.read"](
+        config, "services", COLUMNS, where, user, venv, options=[["service_down_time", ""]]
+    )
+    host = host or told["options"]["host"]
+    found = {"host": host}
+    for one in told["rows"]:
+        if one["host"] == host:
+            beat = one["created_at"] if one["last_seen_up"] is None else one["last_seen_up"]
+            bearable = abs(beat) <= int(told["options"]["service_down_time"] or DOWN)
+            found["up"] = bearable and not one["forced_down"]
+            found["enabled"] = not one["disabled"]
+            found["reason"] = one["disabled_reason"]
+    return found
 
 
 def up(binary, host=None, venv="/opt/openstack/current/nova", config=None, user="nova"):
