@@ -123,3 +123,16 @@ class GateError(SalternError):
 
     code = "gate"
     exit_code = 2
+
+
+class BackupError(SalternError):
+    """A backup, its verification or a restore did not succeed."""
+
+    code = "backup"
+
+
+class BackupRefusedError(BackupError):
+    """What was asked of the backups cannot be done with what there is; nothing was touched."""
+
+    code = "backup-refused"
+    exit_code = 2

@@ -1,8 +1,12 @@
 # nginx with the sites of this host. The whole configuration is one file, so that it is validated
 # before it takes the place of the old one, and a site that left the model is gone with it.
 {%- from "nginx/map.jinja" import nginx with context %}
-{%- from "saltern/host.jinja" import host with context %}
+{%- from "saltern/host.jinja" import host, topology with context %}
 {%- set server = nginx.server %}
+{%- set stores = [] %}
+{%- for name, site in server.site | dictsort if site and site.kind == "store" and site.get("enabled", true) %}
+{%- do stores.append(name) %}
+{%- endfor %}
 {%- if server.enabled %}
 nginx-server-package:
   pkg.installed:
@@ -20,6 +24,21 @@ nginx-server-certificate:
     - require:
       - pkg: nginx-server-package
 
+{%- for name in stores %}
+
+nginx-server-store-{{ name }}:
+  file.directory:
+    - name: {{ server.site[name].directory }}
+    - user: {{ server.user }}
+    - group: {{ server.user }}
+    - mode: "0700"
+    - makedirs: True
+    - require:
+      - pkg: nginx-server-package
+    - require_in:
+      - file: nginx-server-config
+{%- endfor %}
+
 nginx-server-config:
   file.managed:
     - name: /etc/nginx/nginx.conf
@@ -27,6 +46,7 @@ nginx-server-config:
     - template: jinja
     - context:
         server: {{ server | json }}
+        topology: {{ {"roles": topology.roles if stores else {}} | json }}
         bind_address: {{ (server.bind_address or host.address) | json }}
     - user: root
     - group: root

@@ -20,7 +20,7 @@ CODE_NAMES = {
 }
 #: roles that make sense in a cluster only; the lab's tests are their suite
 IN_A_CLUSTER = {
-    "ceph.probe", "keystone.keys", "openstack.client", "openstack.identity",
+    "backup.scheduler", "ceph.probe", "keystone.keys", "openstack.client", "openstack.identity",
     "openstack.resources", "salt.api", "salt.master",
     # they need a database, a broker and Keystone
     "cinder.api", "cinder.backup", "cinder.common", "cinder.scheduler", "cinder.volume",

@@ -68,6 +68,9 @@ ROLES = {
         "salt.minion": 7,
     },
     "demo": {
+        "backup.client": 7,
+        "backup.scheduler": 1,
+        "backup.server": 1,
         "ceph.client": 7,
         "ceph.common": 12,
         "ceph.mgr": 3,
