@@ -61,12 +61,13 @@ def begin(role, kind, **about):
     """
     now = time.time()
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+    told = __salt__["backup_client.settings"]()
     return {
         "format": FORMAT,
-        "cluster": __salt__["backup_client.settings"]()["cluster"],
+        "cluster": told["cluster"],
         "role": role,
         "kind": kind,
-        "host": __grains__["id"],
+        "host": told["host"],
         "id": f"{stamp}-{kind}-{secrets.token_hex(2)}",
         "taken": time.strftime(_TIME, time.gmtime(now)),
         "key": _key_id(),

@@ -44,7 +44,7 @@ def __virtual__():
 
 def settings():
     """
-    Return what this host's role says: ``{"cluster", "server", "port", "tls", "key_file",
+    Return what this host's role says: ``{"cluster", "host", "server", "port", "tls", "key_file",
     "directory", "compression", "mariadb"}``. Raises CommandExecutionError when it has no such
     role.
 
@@ -224,7 +224,7 @@ def _ask(method, target, parts=None):
         headers = {"Transfer-Encoding": "chunked"} if parts is not None else {}
         try:
             server.request(method, target, parts, headers, encode_chunked=parts is not None)
-        except (BrokenPipeError, ConnectionResetError):
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
             # a refusal comes while the body is still being sent
             if parts is None:
                 raise

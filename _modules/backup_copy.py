@@ -67,7 +67,10 @@ def take(role, base=None):
         told = __salt__["backup_bundle.inspect"](base, role, [FULL, INCREMENTAL])
         first = told.get("full", told["id"])
         marked = _mark()
-        if told["host"] != __grains__["id"] or marked.get("full") != first:
+        if (
+            told["host"] != __salt__["backup_client.settings"]()["host"]
+            or marked.get("full") != first
+        ):
             raise CommandExecutionError(
                 f"Nothing can be built on {base}: the data of this server are not those it was"
                 " taken"
@@ -213,7 +216,10 @@ def put_aside():
     if not os.path.isdir(data):
         # put aside already, by one that ended between the two steps
         return None
-    told = os.stat(data)
+    told, number = os.stat(data), 1
+    while os.path.exists(target):
+        number += 1
+        target = f"{target.partition('Z')[0]}Z-{number}"
     os.rename(data, target)
     if not os.path.isdir(f"{data}{STAGED}"):
         # whoever is given data by another member needs a place for it

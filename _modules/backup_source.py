@@ -182,8 +182,9 @@ def _tar(bundle, files, without):
     for left in reversed(range(_TRIES)):
         try:
             return __salt__["backup_bundle.add"](bundle, _FILES, command)
-        except CommandExecutionError:
-            if not left:
+        except CommandExecutionError as err:
+            # what tar says when a file changed while it was read
+            if not left or not str(err).startswith("tar failed (1)"):
                 raise
             time.sleep(1)
     return None

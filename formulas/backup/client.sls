@@ -4,7 +4,7 @@
 {%- set client = backup.client %}
 {%- set directory = "/etc/saltern/backup" %}
 {%- set settings = {
-      "cluster": client.cluster or topology.get("cluster"),
+      "host": grains["id"], "cluster": client.cluster or topology.get("cluster"),
       "server": client.server, "port": client.port, "tls": client.tls,
       "key_file": directory ~ "/key", "directory": client.directory,
       "compression": client.compression, "mariadb": client.mariadb} %}
