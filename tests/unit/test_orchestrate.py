@@ -85,10 +85,28 @@ def test_a_rollback_names_its_rollout() -> None:
 
 def test_every_step_is_a_function_of_the_state_module() -> None:
     functions = {
-        node.name for node in parsed(TREE / "_states/rollout.py").body if hasattr(node, "name")
+        name: {one.name for one in parsed(TREE / f"_states/{name}.py").body if hasattr(one, "name")}
+        for name in ("rollout", "backup")
     }
     for path in (TREE / "orchestrate").glob("*.sls"):
         for _, function, _ in steps(path.stem):
             module, _, name = function.partition(".")
-            assert module == "rollout"
-            assert name in functions
+            assert name in functions[module]
+
+
+def test_a_backup_is_taken_verified_and_old_ones_go() -> None:
+    given = steps("backup", cluster="demo", kinds="full")
+    assert [function for _, function, _ in given] == [
+        "backup.taken", "backup.verified", "backup.expired",
+    ]  # fmt: skip
+    assert all(a["cluster"] == "demo" and a["failhard"] is True for _, _, a in given)
+    assert given[0][2]["kinds"] == "full"
+    assert [f for _, f, _ in steps("backup", verify=False)] == ["backup.taken", "backup.expired"]
+
+
+def test_a_restore_says_what_the_pillar_says() -> None:
+    ((_, function, arguments),) = steps("restore", databases="nova", replace=True)
+    assert function == "backup.restored"
+    assert arguments == {
+        "name": "galera.server", "databases": "nova", "replace": True, "failhard": True,
+    }  # fmt: skip
