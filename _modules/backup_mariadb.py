@@ -207,27 +207,30 @@ def pause():
     try:
         session = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, bufsize=1,
+            bufsize=0,
         )  # fmt: skip
     except OSError as err:
         raise CommandExecutionError(f"mariadb cannot be run: {err.strerror}.") from None
     try:
         session.stdin.write(
             f"SET SESSION lock_wait_timeout = {PAUSE}; FLUSH TABLES WITH READ LOCK;\n{_POSITION}\n"
-            "SELECT 'held';\n"
+            "SELECT 'held';\n".encode()
         )
         session.stdin.flush()
-        lines, end = [], time.monotonic() + PAUSE + 30
-        while not lines or lines[-1] != ["held"]:
-            ready, _, _ = select.select([session.stdout], [], [], max(0.0, end - time.monotonic()))
-            line = session.stdout.readline() if ready else ""
-            if not line:
-                why = " ".join(part for row in lines for part in row)[-300:] or "it does not answer"
+        # read by itself: what a buffer holds already, select does not see
+        told, end = b"", time.monotonic() + PAUSE + 30
+        while b"held\n" not in told:
+            left = max(0.0, end - time.monotonic())
+            ready, _, _ = select.select([session.stdout], [], [], left)
+            part = os.read(session.stdout.fileno(), 65536) if ready else b""
+            if not part:
+                why = told.decode(errors="replace").strip()[-300:] or "it does not answer"
                 raise CommandExecutionError(
                     f"Writes cannot be held on this server: {why}. See what runs on it for so long"
                     " with SHOW PROCESSLIST."
                 )
-            lines.append(line.rstrip("\n").split("\t"))
+            told += part
+        lines = [line.split("\t") for line in told.decode().splitlines()]
     except BaseException:
         resume({"session": session})
         raise
