@@ -28,7 +28,7 @@ SALT_VENV = "/opt/salt"
 SALT_PROGRAMS = tuple(
     f"salt{suffix}" for suffix in ("", "-api", "-call", "-key", "-master", "-minion", "-run")
 )
-#: Periodic jobs and consoles that only cost CPU on a lab host.
+#: Periodic jobs and consoles that only cost CPU on a lab host, and what wants a kernel of its own.
 MASKED_UNITS = (
     "apt-daily.timer",
     "apt-daily-upgrade.timer",
@@ -36,6 +36,8 @@ MASKED_UNITS = (
     "dpkg-db-backup.timer",
     "e2scrub_all.timer",
     "fstrim.timer",
+    "logrotate.timer",
+    "nvmf-autoconnect.service",
     "systemd-modules-load.service",
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from saltern.plan.roles import Roles
@@ -41,6 +41,34 @@ def levels(roles: Roles, touched: Collection[str]) -> list[Level]:
             name = phase if number == 1 else f"{phase}.{number}"
             found.append(Level(name, phase, tuple(role.name for role in level)))
     return found
+
+
+def placed(
+    found: Sequence[Level], roles: Roles, work: Mapping[str, Collection[str]]
+) -> list[dict[str, tuple[str, ...]]]:
+    """Say which roles come to which nodes in each level, in an order that holds.
+
+    A role without units of its own (the code that a service's processes share) waits on a node for
+    the first touched role there that is behind it: nova.common comes to a compute with
+    nova.compute, which is late, and to a controller with nova.database. Else what is behind it
+    would be disturbed twice, and run what the rest of the cluster is not ready for.
+
+    :param found: the levels of all touched roles
+    :param roles: what all roles declare
+    :param work: touched roles by node
+    :returns: roles by node, for each level
+    """
+    index = {role: number for number, level in enumerate(found) for role in level.roles}
+    result: list[dict[str, tuple[str, ...]]] = [{} for _ in found]
+    for node, mine in sorted(work.items()):
+        for role in sorted(mine, key=lambda name: index[name]):
+            at = index[role]
+            if not roles.units(role, node):
+                behind = [index[one] for one in roles.dependents(node, [role]) if one in mine]
+                same = [one for one in behind if found[one].phase == found[at].phase]
+                at = max(at, min(same, default=at))
+            result[at][node] = (*result[at].get(node, ()), role)
+    return result
 
 
 def _closed(role: Role, roles: Roles, touched: Collection[str]) -> Role:

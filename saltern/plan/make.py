@@ -15,7 +15,7 @@ from saltern.plan import steps as make_steps
 from saltern.plan.actions import EFFECTS, Action
 from saltern.plan.basis import Facts, basis
 from saltern.plan.choose import Work, choose, resolve
-from saltern.plan.levels import Level, levels
+from saltern.plan.levels import Level, levels, placed
 from saltern.plan.request import STAY, Request
 from saltern.plan.roles import MASTER, Node, Roles, worst, worst_reversible
 from saltern.plan.scope import locks, probes
@@ -439,9 +439,12 @@ class Maker:
         steps: Steps,
         units: Mapping[tuple[str, str], Sequence[str]] | None = None,
     ) -> list[Stage]:
+        found = levels(self.target, {r for names in work.values() for r in names})
+        mine = placed(found, self.target, work)
         return [
-            self._level(level, work, fleet, steps, units)
-            for level in levels(self.target, {r for names in work.values() for r in names})
+            self._level(level, nodes, fleet, steps, units)
+            for level, nodes in zip(found, mine, strict=True)
+            if nodes
         ]
 
     def _level(
@@ -454,11 +457,13 @@ class Maker:
     ) -> Stage:
         away = steps.away
         members = []
-        for node, mine in sorted(work.items()):
-            names = tuple(role for role in level.roles if role in mine)
-            if names:
-                behind = self.target.dependents(node, names)
-                members.append(Candidate(node, names, (*names, *behind), start=units is None))
+        for node, names in sorted(work.items()):
+            behind = self.target.dependents(node, names)
+            members.append(Candidate(node, names, (*names, *behind), start=units is None))
+        # what waited for one of them comes first, and is told
+        here = {role for names in work.values() for role in names}
+        waited = sorted(here.difference(level.roles))
+        level = replace(level, roles=(*waited, *(role for role in level.roles if role in here)))
         waves: list[Wave] = []
         # gates look at what is down before the stage; splitting notes what it mends
         parts = split(members, fleet, self.pace)

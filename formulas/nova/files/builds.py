@@ -54,6 +54,20 @@ def connections(arguments):
     return {section: conf[section].connection for section in WAITING}
 
 
+def disks(admin, request):
+    """The disks of a request as a conductor gets them: new, and of a context.
+
+    Those that were read from the API's database are neither, and Nova cannot write them to a cell.
+    """
+    from nova import objects
+
+    found = []
+    for disk in request.block_device_mappings:
+        said = {name: getattr(disk, name) for name in disk.fields if disk.obj_attr_is_set(name)}
+        found.append(objects.BlockDeviceMapping(admin, **said))
+    return objects.BlockDeviceMappingList(objects=found)
+
+
 def buried(admin, limit):
     """Servers that no cell has yet."""
     from nova import exception, objects
@@ -76,21 +90,19 @@ def buried(admin, limit):
             spec,
             exception.NovaException(SENTENCE),
             build_requests=[request],
-            block_device_mapping=request.block_device_mappings,
+            block_device_mapping=disks(admin, request),
             tags=request.tags,
         )
         yield request.instance_uuid
 
 
 def failed(admin, limit):
-    """Servers that a cell has and no hypervisor."""
+    """Servers that a cell has and no hypervisor; in cell0 those whose burial was cut short."""
     from nova import context, exception, objects
     from nova.compute import utils, vm_states
     from oslo_utils import timeutils
 
     for cell in objects.CellMappingList.get_all(admin):
-        if cell.is_cell0():
-            continue
         with context.target_cell(admin, cell) as inside:
             building = objects.InstanceList.get_by_filters(
                 inside, {"vm_state": vm_states.BUILDING, "deleted": False}, expected_attrs=[]
@@ -114,6 +126,7 @@ def main():
     config.parse_args(["nova-builds", *arguments])
     objects.register_all()
     admin = context.get_admin_context()
+    # the second one looks after what the first one began, here or on another controller
     for work in (buried, failed):
         for server in work(admin, limit):
             print(f"server {server}: {SENTENCE}", flush=True)

@@ -10,6 +10,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,12 @@ import pytest
 
 from saltern.errors import SalternError
 from tests.functional.openstack_services.conftest import Minion
-from tests.support import cloud
+from tests.support import TREE, cloud
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="programs run as a service's user")
 
 QUEUE = "rabbit://nova:hidden-queue-password@mq01.example.test:5671/openstack"
+BUILDS = TREE / "formulas/nova/files/builds.py"
 CELL0 = "00000000-0000-0000-0000-000000000000"
 
 
@@ -55,6 +57,10 @@ class Nova:
     def ask(self, name: str, query: str) -> list[tuple[Any, ...]]:
         with sqlite3.connect(self.home / f"{name}.db") as connection:
             return connection.execute(query).fetchall()
+
+    def change(self, name: str, query: str) -> None:
+        with sqlite3.connect(self.home / f"{name}.db") as connection:
+            connection.execute(query)
 
     def python(self, script: str) -> None:
         """Run a script in Nova's Python, after what every process of Nova does first."""
@@ -226,3 +232,39 @@ def test_a_database_that_is_away_tells_no_password(minion: Minion, nova: Nova) -
     assert told["ok"] is False
     for sentence in (done["comment"], health["sentence"], told["sentence"]):
         assert "hidden-password" not in sentence
+
+
+def lost(nova: Nova) -> tuple[str, str]:
+    """Leave a server that waits for a conductor that is gone, and one half buried in cell0."""
+    waiting, half = str(uuid.uuid4()), str(uuid.uuid4())
+    script = Path(__file__).with_name("lost_builds.py")
+    argv = [nova.venv / "bin/python", "-W", "ignore", script, waiting, half, *nova.where["config"]]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-9000:]
+    old = "SET created_at = '2020-01-01 00:00:00'"
+    nova.change("api", f"UPDATE build_requests {old}")
+    nova.change("cell0", f"UPDATE instances {old}")
+    return waiting, half
+
+
+def test_a_build_that_nobody_has_any_more_fails(minion: Minion, nova: Nova) -> None:
+    """Its disks come from the API's database without a context, which Nova wants of them."""
+    minion.run("nova_database.registered", name="cells", **nova.where)
+    waiting, half = lost(nova)
+    # a conductor begins with these; nothing of it is asked here
+    with (nova.home / "nova-control.conf").open("a") as conf:
+        conf.write("[DEFAULT]\ntransport_url = fake:/\n")
+        conf.write("[placement]\nauth_type = none\nendpoint_override = http://127.0.0.1:1\n")
+    argv = [str(nova.venv / "bin/python"), "-W", "ignore", str(BUILDS), "90"]
+    for file in nova.where["config"]:
+        argv += ["--config-file", file]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-9000:]
+    assert {waiting, half} == {line.split()[1].rstrip(":") for line in done.stdout.splitlines()}
+    states = "SELECT uuid, vm_state, task_state FROM instances"
+    assert set(nova.ask("cell0", states)) == {(waiting, "error", None), (half, "error", None)}
+    assert nova.ask("api", "SELECT count(*) FROM build_requests") == [(0,)]
+    faults = "SELECT count(*) FROM instance_faults"
+    assert nova.ask("cell0", faults) == [(2,)]
+    again = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert (again.returncode, again.stdout) == (0, "")

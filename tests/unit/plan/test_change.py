@@ -125,3 +125,43 @@ def test_restarts_are_told_in_the_stage_that_causes_them():
         ("infrastructure", {"n1": ("restart a-db", "reload cron")}),
         ("control", {"n1": ("restart b-api",)}),
     ]
+
+
+def applied(plan: Plan) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
+    """Node to its applies in their order: stage and roles."""
+    found: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
+    for stage, _, step in plan.steps():
+        for call in step.calls if step.kind == "apply" else ():
+            for node in call.nodes:
+                found.setdefault(node, []).append((stage.name, tuple(call.kwarg["mods"])))
+    return found
+
+
+SHARED = {
+    # it has no unit: the code that the others run
+    "nova.common": {"health": []},
+    "nova.database": {"health": [], "after": [{"role": "nova.common", "scope": "node"}]},
+    "nova.conductor": {"after": ["nova.database", {"role": "nova.common", "scope": "node"}]},
+    "nova.compute": {"after": ["nova.conductor", {"role": "nova.common", "scope": "node"}]},
+}
+
+
+def test_shared_code_comes_to_a_node_with_the_first_role_that_runs_it():
+    """A hypervisor must not run newer code than the control plane."""
+    nodes = small(
+        {
+            "nova.common": ["ctl01", "cmp01"],
+            "nova.database": ["ctl01"],
+            "nova.conductor": ["ctl01"],
+            "nova.compute": ["cmp01"],
+        },
+        SHARED,
+    )
+    found = applied(change(nodes, touched(nodes, *SHARED)))
+    assert found["cmp01"] == [("control.3", ("nova.common", "nova.compute"))]
+    first, second = found["ctl01"]
+    assert first == ("control", ("nova.common", "nova.database"))
+    assert second == ("control.2", ("nova.conductor",))
+    # where nothing that runs it is touched, it comes at its own time
+    alone = applied(change(nodes, touched(nodes, "nova.common")))
+    assert alone == {node: [("control", ("nova.common",))] for node in nodes}
