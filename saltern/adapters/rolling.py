@@ -26,6 +26,8 @@ from saltern.plan.request import ARGS, STAY, Request
 from saltern.plan.show import show
 from saltern.plan.types import Plan
 from saltern.plan.undo import losses, undo
+from saltern.release.lifecycle import load
+from saltern.release.moves import gated
 from saltern.rollout import facts, report
 from saltern.rollout.engine import PHASES, Engine
 from saltern.rollout.load import RevisionSource
@@ -152,7 +154,7 @@ class Rolling:
         """
         me = self.at(request.cluster)
         ref, target = me._target(request, ref)
-        plan = me._made(request, target)
+        plan = me._made(request, target, ref)
         if ref:
             plan = replace(plan, limits={**plan.limits, "revision": ref})
         return self._stored(plan)
@@ -177,7 +179,7 @@ class Rolling:
             )
         return ref, revision
 
-    def _made(self, request: Request, target: Revision) -> Plan:
+    def _made(self, request: Request, target: Revision, ref: str) -> Plan:
         observer, cluster = self.observer, request.cluster
         source = RevisionSource(target)
         wanted, current = source.nodes(cluster), observer.served()
@@ -234,6 +236,8 @@ class Rolling:
             )
         except PlanError as err:
             raise _with_reasons(err, seen) from None
+        if request.workflow not in STAY and found.deployed:
+            plan = gated(load(), request, plan, current, wanted, ref)
         here = {node: wanted[node] for node in plan.nodes if node in wanted}
         missing = check_artifacts(here, self.site.artifacts)
         if missing and request.workflow not in STAY:

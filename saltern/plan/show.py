@@ -39,6 +39,9 @@ def show(plan: Plan) -> str:
     rows = [_HEAD, *(_row(stage) for stage in plan.stages)]
     lines = [_title(plan), "", *_table(rows)]
     for title, found in (
+        ("Note", plan.notes),
+        ("Releases", _releases(plan)),
+        ("Artifacts", _artifacts(plan)),
         ("Impact", _impacts(plan)),
         ("Waves", _waves(plan)),
         ("New images", _images(plan)),
@@ -100,6 +103,23 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
+    ]
+
+
+def _releases(plan: Plan) -> list[str]:
+    found = []
+    for one in plan.releases:
+        way = f", {one.way}" if one.way != "rolling" else ""
+        left = f"; {short(one.left)} keep an older one" if one.left else ""
+        found.append(f"{one.title}: {one.before} -> {one.after} on {short(one.nodes)}{way}{left}")
+    return found
+
+
+def _artifacts(plan: Plan) -> list[str]:
+    return [
+        f"{one.role}: {one.before_sha256[:12] or 'none'} -> {one.after_sha256[:12] or 'none'}"
+        f" ({one.after or one.before}) on {one.nodes} {'node' if one.nodes == 1 else 'nodes'}"
+        for one in plan.artifacts
     ]
 
 

@@ -14,15 +14,17 @@ import salt.config
 import salt.pillar
 
 from saltern.adapters import observing
+from saltern.adapters import rolling as rolling_module
 from saltern.adapters.modelcompare import pair
 from saltern.adapters.modelsite import ModelSite
 from saltern.adapters.rolling import replan
-from saltern.errors import LockedError, PlanError, RolloutError, SalternError
+from saltern.errors import HopError, LockedError, PlanError, RolloutError, SalternError
 from saltern.model import impact as library
 from saltern.model import redact
 from saltern.model.diff import compare
 from saltern.plan.request import Request
 from saltern.plan.types import Basis, Plan
+from saltern.release.lifecycle import build
 from saltern.rollout import report
 from saltern.rollout.facts import fingerprint
 from saltern.rollout.ports import ABORTED, DONE, FAILED, PAUSED, RUNNING, UNDONE, Call
@@ -31,6 +33,7 @@ from tests.model.trees import write_tree
 from tests.support import TREE
 from tests.support.fakes import FAILS, WORKS
 from tests.support.rolling import CLUSTER, DB, WEBS, Master
+from tests.unit.release.catalogues import lifecycle
 
 CHANGE = Request("change", CLUSTER)
 
@@ -556,3 +559,41 @@ def test_the_command_to_plan_again_asks_for_the_same() -> None:
     )
     undoing = Plan("rollback", "shop", Basis("b"), (), undoes="r1-1")
     assert replan(undoing) == "salt-run rollout.rollback r1-1 test=True"
+
+
+# -- releases --------------------------------------------------------------------------------------
+
+
+def releasing(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The web servers are a product of four versions, each followed by the next one."""
+    product = lifecycle(4, title="Web", roles=["web.server"], key="web:server:version")
+    monkeypatch.setattr(rolling_module, "load", lambda: build({"web": product}))
+    first = master.commit(80, version="v1")
+    model = master.rolling().model
+    model.deploy(model.find(first), CLUSTER, "bob", "the first release")
+
+
+def test_an_upgrade_shows_its_path_and_one_that_is_no_hop_is_refused(
+    master: Master, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    releasing(master, monkeypatch)
+    before = changed(master)
+    master.commit(80, version="v3")
+    with pytest.raises(HopError) as refused:
+        master.rolling().plan(Request("upgrade", CLUSTER), "main")
+    told = str(refused.value)
+    assert "Web v1 cannot become v3 in one hop: v2 is missing between them" in told
+    assert f"`salt-run release.path cluster={CLUSTER} to=web=v3`" in told
+    assert (refused.value.code, refused.value.exit_code) == ("hop", 2)
+    assert (changed(master), master.pins) == (before, {})
+    master.commit(80, version="v2")
+    with pytest.raises(HopError, match=r"`salt-run rollout\.plan upgrade cluster=shop .*main`"):
+        master.rolling().plan(CHANGE, "main")
+    planned = master.rolling().plan(Request("upgrade", CLUSTER), "main")
+    assert "Web: v1 -> v2 on web01-03" in planned.text
+    assert [(one.product, one.before, one.after) for one in planned.plan.releases] == [
+        ("web", "v1", "v2")
+    ]
+    done = master.rolling().run(master.rolling().begin(planned.hash))
+    back, _ = master.rolling().undoing(done["rollout"])
+    assert [(one.before, one.after) for one in back.plan.releases] == [("v2", "v1")]
