@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from saltern.adapters import processes
+from saltern.adapters.canaries import known_guests
 from saltern.adapters.leasing import Leasing
 from saltern.adapters.master import MasterEvents, Site, WallClock
 from saltern.adapters.modelsite import ModelSite, pillar_settings
@@ -48,6 +49,7 @@ from saltern.rollout.ports import (
 )
 from saltern.rollout.preflight import check_artifacts
 from saltern.rollout.probes import ProbeWatch, summaries
+from saltern.rollout.series import series
 
 #: A rollout that is not over.
 UNDER_WAY = (PLANNED, RUNNING, PAUSED, FAILED)
@@ -221,6 +223,7 @@ class Rolling:
             absent=seen.absent,
             down=seen.down,
             equipped=equipped,
+            guests=known_guests(self.model.journal, cluster) if request.probes else (),
             artifacts=observer.artifacts(wanted),
             formulas=observer.formulas(),
         )
@@ -233,6 +236,7 @@ class Rolling:
                 touched,
                 source.roles(),
                 self.rollouts.durations(cluster, request.workflow),
+                self.rollouts.paces(cluster, request.workflow),
             )
         except PlanError as err:
             raise _with_reasons(err, seen) from None
@@ -622,6 +626,7 @@ class Rolling:
         about = report.About(found.by, found.approved_by, found.why, found.begun, found.ended)
         rows = self.rollouts.samples(rollout) if state.plan.probes else ()
         extras = report.Extras(
+            series=series(rows),
             probes=[item.to_json() for item in summaries(state.plan.probes, rows)],
             evidence={item.key: item.text for item in self.rollouts.saved(rollout)},
             verdicts=[vars(item) for item in self.rollouts.verdicts(rollout)],
