@@ -16,10 +16,12 @@ from saltern.adapters.leasing import Leasing
 from saltern.adapters.master import MasterEvents, Site, WallClock
 from saltern.adapters.modelsite import ModelSite, pillar_settings
 from saltern.adapters.observing import FleetBus, Observer
+from saltern.adapters.releases import left_to_do, mixed
 from saltern.adapters.rollout_tables import Rollout
 from saltern.adapters.rollouts import Rollouts
 from saltern.adapters.salt_bus import SaltBus
 from saltern.errors import LockedError, PlanError, RolloutError
+from saltern.model.cluster import CompiledNode
 from saltern.model.store import Revision
 from saltern.plan.basis import Facts, moved
 from saltern.plan.make import Touched, make
@@ -28,11 +30,13 @@ from saltern.plan.show import show
 from saltern.plan.types import Plan
 from saltern.plan.undo import losses, undo
 from saltern.release.lifecycle import load
+from saltern.release.mixed import check as check_mixed
 from saltern.release.moves import gated
 from saltern.rollout import facts, report
 from saltern.rollout.engine import PHASES, Engine
 from saltern.rollout.load import RevisionSource
 from saltern.rollout.outcome import Outcome, Runners
+from saltern.rollout.owed import Owed
 from saltern.rollout.ports import (
     DONE,
     FAILED,
@@ -193,6 +197,9 @@ class Rolling:
                 node: Touched(roles, restarts)
                 for node, (roles, restarts) in observer.touched(target, both, self._say).items()
             }
+        notes: tuple[str, ...] = ()
+        if request.workflow in ("upgrade", "change"):
+            notes = _finish(request, left_to_do(self.rollouts, cluster), wanted, touched)
         everyone = sorted({*wanted, *current})
         self._say(f"asking {len(everyone)} nodes how they are")
         seen = observer.presence(everyone)
@@ -242,6 +249,9 @@ class Rolling:
             raise _with_reasons(err, seen) from None
         if request.workflow not in STAY and found.deployed:
             plan = gated(load(), request, plan, current, wanted, ref)
+            between, _ = mixed(self.model, self.rollouts, self.clock.now())
+            told = check_mixed(plan, between, report.moment)
+            plan = replace(plan, notes=(*notes, *told))
         here = {node: wanted[node] for node in plan.nodes if node in wanted}
         missing = check_artifacts(here, self.site.artifacts)
         if missing and request.workflow not in STAY:
@@ -441,6 +451,8 @@ class Rolling:
             sentence = " ".join([sentence, cure]).strip()
         kept = ("rollout", "state", "plan", "changes", "failures", "probes", "seconds")
         answer: dict[str, Any] = {"result": code == 0, "comment": sentence, "retcode": code}
+        if data["state"] == FAILED:
+            answer["code"] = RolloutError.code
         return answer | {name: data[name] for name in kept}
 
     # -- while it runs, and after it stopped ----------------------------------------------
@@ -705,6 +717,33 @@ class Rolling:
 
     def _say(self, line: str) -> None:
         self.events.emit("rollout/note", {"cluster": self.site.cluster, "note": line}, line)
+
+
+def _finish(
+    request: Request,
+    left: Mapping[str, Owed],
+    wanted: Mapping[str, CompiledNode],
+    touched: dict[str, Touched],
+) -> tuple[str, ...]:
+    """Add what earlier rollouts left to do; the model does not tell it any more.
+
+    An upgrade ends all of it, a change what is on nodes that it names: the rest is no matter of it.
+
+    :returns: a sentence for each node
+    """
+    named = {*request.nodes}
+    notes = []
+    for node, one in sorted(left.items()):
+        mine = (
+            tuple(r for r in wanted[node].applications if r in one.roles) if node in wanted else ()
+        )
+        known = touched.get(node, Touched(()))
+        if mine and (request.workflow == "upgrade" or {node, node.split(".")[0]} & named):
+            roles = tuple(dict.fromkeys((*known.roles, *mine)))
+            touched[node] = replace(known, roles=roles)
+            told = f"{node}: {', '.join(mine)} was begun by rollout {one.rollout} and not finished."
+            notes.append(told)
+    return tuple(notes)
 
 
 def _check_phase(name: str) -> None:

@@ -35,7 +35,8 @@ def swaps(
             old = _pinned(before[node], role) if node in before else ("", "")
             new = _pinned(after[node], role)
             if new[1] and old != new:
-                found[(role, *old, *new)] += 1
+                swap = (role, *old, *new)
+                found[swap] += 1
     return tuple(Swap(*row, count) for row, count in sorted(found.items()))
 
 

@@ -119,8 +119,7 @@ def _back(plan: Plan, stages: Iterable[Stage]) -> tuple[Release, ...]:
     for one in reversed(plan.releases):
         nodes = tuple(node for node in one.nodes if node in reached)
         if nodes:
-            turned = {"before": one.after, "after": one.before, "nodes": nodes, "left": ()}
-            found.append(replace(one, **turned))
+            found.append(replace(one, before=one.after, after=one.before, nodes=nodes, left=()))
     return tuple(found)
 
 

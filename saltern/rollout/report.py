@@ -569,8 +569,8 @@ def _path(data: Mapping[str, Any]) -> list[Block]:
             )
             for one in data["artifacts"]
         ]
-        head = ("Role", "Nodes", "Before (SHA-256)", "After (SHA-256)")
-        found += [Block("head", "Artifacts"), Block("table", rows=(head, *swaps))]
+        titles = ("Role", "Nodes", "Before (SHA-256)", "After (SHA-256)")
+        found += [Block("head", "Artifacts"), Block("table", rows=(titles, *swaps))]
     return found
 
 

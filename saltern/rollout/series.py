@@ -59,9 +59,10 @@ def coarser(rows: Sequence[Row]) -> list[Row]:
     for row in rows:
         newest[row["probe"]] = max(newest.get(row["probe"], 0), int(row["second"]))
     limits = {probe: edges(second) for probe, second in newest.items()}
-    found = list(rows)
+    found: list[Row] = list(rows)
     for step, (wide, _) in enumerate(LADDER):
-        old, kept = [], []
+        old: list[Row] = []
+        kept: list[Row] = []
         for row in found:
             aged = width(row) < wide and row["second"] < limits[row["probe"]][step][1]
             (old if aged else kept).append(row)

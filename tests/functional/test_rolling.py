@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import salt._logging
 import salt.config
 import salt.pillar
 
-from saltern.adapters import observing
+from saltern.adapters import observing, releases
 from saltern.adapters import rolling as rolling_module
 from saltern.adapters.modelcompare import pair
 from saltern.adapters.modelsite import ModelSite
@@ -597,3 +598,54 @@ def test_an_upgrade_shows_its_path_and_one_that_is_no_hop_is_refused(
     done = master.rolling().run(master.rolling().begin(planned.hash))
     back, _ = master.rolling().undoing(done["rollout"])
     assert [(one.before, one.after) for one in back.plan.releases] == [("v2", "v1")]
+
+
+def test_what_failed_within_the_budget_is_ended_by_the_next_upgrade(
+    master: Master, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    releasing(master, monkeypatch)
+    monkeypatch.setattr(releases, "load", rolling_module.load)
+    master.commit(80, version="v2")
+    master.bus.script = lambda node, call, before: (
+        FAILS if call.fun == "state.apply" and node == WEBS[1] else WORKS
+    )
+    planned = master.rolling().plan(Request("upgrade", CLUSTER, budget=1, canary=0), "main")
+    done = master.rolling().run(master.rolling().begin(planned.hash))
+    assert done["state"] == DONE
+    rolling = master.rolling()
+    ((found,), left) = releases.mixed(rolling.model, rolling.rollouts, master.clock.now())
+    assert (found.unfinished, found.behind, {*left}) == ((WEBS[1],), {}, {WEBS[1]})
+    assert report.status_text(rolling.report(done["rollout"])).count("2 of 3 nodes have it") == 1
+    # a change is about what the model changes; it says what waits, and does it where it is named
+    with pytest.raises(PlanError, match="nothing to do"):
+        rolling.plan(CHANGE, "main")
+    master.bus.script = lambda node, call, before: WORKS
+    planned = rolling.plan(Request("upgrade", CLUSTER), "main")
+    assert planned.plan.nodes == (WEBS[1],)
+    told = f"{WEBS[1]}: web.server was begun by rollout {done['rollout']} and not finished."
+    assert planned.plan.notes == (told,)
+    assert told in planned.text
+    assert rolling.run(rolling.begin(planned.hash))["state"] == DONE
+    assert releases.mixed(rolling.model, rolling.rollouts, master.clock.now()) == ([], {})
+
+
+def test_a_cluster_between_two_releases_has_an_age(
+    master: Master, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    releasing(master, monkeypatch)
+    monkeypatch.setattr(releases, "load", rolling_module.load)
+    master.commit(80, version="v2")
+    rolling = master.rolling()
+    planned = rolling.plan(Request("upgrade", CLUSTER, nodes=("web01",)), "main")
+    assert [one.left for one in planned.plan.releases] == [(WEBS[1], WEBS[2])]
+    assert "Web: v1 -> v2 on web01; web02-03 keep an older one" in planned.text
+    rolling.run(rolling.begin(planned.hash))
+    # pins are dated by the clock of the machine
+    ((found,), _) = releases.mixed(rolling.model, rolling.rollouts, time.time() + 15 * 86400)
+    assert ({*found.behind}, found.newest, found.verdict) == ({WEBS[1], WEBS[2]}, "v2", "fail")
+    assert found.age == pytest.approx(15, abs=0.1)
+    ((found,), _) = releases.mixed(rolling.model, rolling.rollouts, time.time() + 86400)
+    assert found.verdict == "ok"
+    planned = rolling.plan(Request("upgrade", CLUSTER), "main")
+    rolling.run(rolling.begin(planned.hash))
+    assert releases.mixed(rolling.model, rolling.rollouts, time.time()) == ([], {})
