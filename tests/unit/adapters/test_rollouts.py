@@ -21,8 +21,10 @@ import sqlalchemy as sa
 
 from saltern.adapters import journal as journal_module
 from saltern.adapters import processes, rollout_notes
+from saltern.adapters.canaries import CanaryBook, known_guests
 from saltern.adapters.journal import Journal
 from saltern.adapters.rollouts import HISTORY, Rollouts
+from saltern.canary.types import MADE, Canary
 from saltern.errors import JournalError, LockedError, ModelError, PlanError
 from saltern.plan.types import APPLY, COMMIT, Basis, Plan, PlannedCall, Stage, Step, Wave
 from saltern.rollout.outcome import Finding
@@ -588,6 +590,34 @@ def test_hours_of_seconds_do_not_fill_the_journal(rollouts: Rollouts) -> None:
     # what was put together is there already
     rollouts.sample(rollout, [row(second) for second in range(4300, 4400)])
     assert rollouts.samples(rollout) == kept
+
+
+def test_guests_are_those_of_canaries_that_were_made_whole(rollouts: Rollouts) -> None:
+    journal = rollouts.journal
+    assert known_guests(journal, "c1") == ()
+    book = CanaryBook(journal, "c1", "admin", "tests")
+    book.put(Canary("server", "s1", {"address": "10.0.0.5"}, MADE))
+    book.put(Canary("address", "a1", {"address": "203.0.113.9"}, "making"))
+    assert known_guests(journal, "c1") == ()
+    book.put(Canary("address", "a1", {"address": "203.0.113.9"}, MADE))
+    assert known_guests(journal, "c1") == ("203.0.113.9:7",)
+    assert known_guests(journal, "c2") == ()
+
+
+def test_the_pace_of_waves_is_without_forms_and_soaks(rollouts: Rollouts) -> None:
+    steps = [
+        ("control/1/1-gate", 30), ("control/1/2-apply", 60), ("control/1/3-soak", 600),
+        ("control/2/1-gate", 30), ("control/2/2-apply", 120),
+        ("control/3/1-runner", 900),
+    ]  # fmt: skip
+    rollout = rollouts.begin(plan_of(A), "ann")
+    for step, seconds in steps:
+        rollouts.intent(rollout, step, [], NOW)
+        rollouts.result(rollout, step, OK, {}, NOW + seconds)
+    assert rollouts.paces("c1", "change") == {}, "only those that were done"
+    rollouts.move(rollout, DONE, NOW)
+    assert rollouts.paces("c1", "change") == {"control": [1.5, 2.5]}
+    assert rollouts.durations("c1", "change") == {"control": [29.0]}
 
 
 def test_verdicts_and_evidence_are_kept(rollouts: Rollouts) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,20 @@ from saltern.errors import GateError, ModelError
 from saltern.model.cluster import CompiledNode
 from saltern.plan.types import Basis, Plan, Release, Stage, Wave
 from saltern.release.lifecycle import load
-from saltern.release.mixed import DAYS, FAIL, OK, WARN, Mixed, check, first, mixed, text, worst
+from saltern.release.mixed import (
+    CODES,
+    DAYS,
+    FAIL,
+    OK,
+    WARN,
+    Mixed,
+    check,
+    first,
+    mixed,
+    text,
+    worst,
+)
+from tests.support import TREE
 
 CATALOGUE = load()
 DAY = 86400.0
@@ -157,3 +171,13 @@ def test_past_the_limit_an_upgrade_must_bring_those_that_wait() -> None:
         assert "past the limit" in note
     assert check(plan("ctl01"), look(cloud("2025.1"), 1), moment) == ()
     assert check(plan("ctl01"), look(cloud("2025.1"), 8), moment) != ()
+
+
+def test_every_code_has_a_heading_with_its_cure() -> None:
+    page = (TREE / "docs/reference/codes.md").read_text()
+    part = page.split("\n## Verdicts of releases\n")[1].split("\n## ")[0]
+    sections = dict(
+        re.findall(r"^### `([\w-]+)`\n(.*?)(?=^### |\Z)", part, re.MULTILINE | re.DOTALL)
+    )
+    assert {*sections} == {*CODES.values()} - {"ok"}
+    assert all("Cure:" in body for body in sections.values())
