@@ -13,10 +13,16 @@ Configuration (master)::
       revision: HEAD                  # what is wanted when nothing is asked for
 """
 
+import time
+
 from saltern.adapters import releases
 from saltern.adapters.master import Site
+from saltern.adapters.modelsite import ModelSite
+from saltern.adapters.rollouts import Rollouts
 from saltern.adapters.runner import salt_runner
+from saltern.release import mixed as between
 from saltern.release import show
+from saltern.rollout.report import moment
 
 __virtualname__ = "release"
 
@@ -72,6 +78,49 @@ def path(cluster=None, to=None, now=None, own=None, allow=None, direct=False, da
         "comment": show.comment(catalogue, answer),
         "retcode": 0 if answer.ok else 1,
         **found,
+    }
+
+
+@salt_runner
+def mixed(cluster=None, data=False):
+    """
+    Tell which nodes are still on an older release than others, since when, and whether it is time.
+
+    Between the control plane and the last compute of an upgrade that is meant to be so, for a
+    while: ``lifecycle:<role>:mixed_days`` of the model says how long, 14 days without it. Nodes
+    that a rollout began and did not finish are among them. Exit code 1 past the limit (verdict
+    ``fail``, code ``release-overdue``); past half of it the verdict is ``warn``, code
+    ``release-mixed``.
+
+    cluster
+        Name of the cluster; default ``saltern:cluster`` of the master
+    data
+        Return plain data in place of text
+
+    Returns ``result``, ``comment``, ``verdict``, ``table`` or ``data``, ``retcode``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run release.mixed cluster=demo
+        salt-run release.mixed data=True --out=json
+    """
+    model = ModelSite(Site.of(__opts__, cluster, any_cluster=True))
+    found, _ = releases.mixed(model, Rollouts(model.journal, model.find), time.time())
+    verdict = between.worst(found)
+    told = " ".join(one.sentence(moment) for one in found)
+    return {
+        "result": verdict != between.FAIL,
+        "comment": told or "Every product has one release.",
+        "verdict": verdict,
+        "code": between.CODES[verdict],
+        "retcode": 1 if verdict == between.FAIL else 0,
+        **(
+            {"data": [one.to_json() for one in found]}
+            if data
+            else {"table": between.text(found, moment)}
+        ),
     }
 
 

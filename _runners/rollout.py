@@ -26,6 +26,7 @@ from saltern.adapters.rolling import Rolling
 from saltern.adapters.runner import salt_runner
 from saltern.errors import PlanError, RolloutError
 from saltern.plan.request import Request
+from saltern.plan.schedule import schedule
 
 __virtualname__ = "rollout"
 
@@ -80,6 +81,8 @@ def plan(workflow, cluster=None, revision=None, data=False, quiet=False, **optio
         changes; ``allow_absent``: leave out nodes that do not answer; ``resume``: go on by itself
         after a restart of the master; ``lease_ttl``: after what time anybody may give back what is
         out of service (``90m``, ``4h``); ``accept_outage``: roles that may lose their majority;
+        ``own``: products with packages of their own, ``allow``: products that may take the
+        exceptional way of the release catalogue, both as in ``release.path``;
         ``operation`` and ``args``: what ``rollout.operations`` lists, and its arguments
 
     CLI Example:
@@ -96,7 +99,11 @@ def plan(workflow, cluster=None, revision=None, data=False, quiet=False, **optio
     if not data:
         return planned.text
     comment = f"Plan {planned.hash[:12]} has {len(planned.plan.stages)} stages."
-    found = {"hash": planned.hash, "plan": planned.plan.to_json()}
+    found = {
+        "hash": planned.hash,
+        "plan": planned.plan.to_json(),
+        "schedule": [slot.to_json() for slot in schedule(planned.plan)],
+    }
     return {"result": True, "comment": comment, "retcode": 0, **found}
 
 

@@ -86,6 +86,12 @@ class ReleaseError(SalternError):
     exit_code = 2
 
 
+class HopError(ReleaseError):
+    """A plan would move a release in a way that the catalogue does not allow."""
+
+    code = "hop"
+
+
 class BusError(SalternError):
     """The Salt bus did not answer as asked: a silent minion, a refused publish."""
 

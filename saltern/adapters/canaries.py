@@ -26,10 +26,11 @@ from saltern.adapters.openstack import sanity_target
 from saltern.adapters.processes import alive, me, named
 from saltern.adapters.serving import site_key_file
 from saltern.canary.run import Keeper, listed
-from saltern.canary.types import Canary, Flock
+from saltern.canary.types import MADE, Canary, Flock
 from saltern.errors import LockedError, PreflightError
 from saltern.rollout.report import moment, table
 from saltern.sanity.client import sentence
+from saltern.sanity.guest import ECHO_PORT
 from saltern.sanity.target import Credentials, Target
 
 #: The cloud whose administrator is the model's.
@@ -188,6 +189,18 @@ def _refuse_others(row: sa.Row[Any]) -> None:
 
 def _flock(row: sa.Row[Any]) -> Flock:
     return Flock(row.cluster, row.cloud, row.seed, row.url, row.at, row.by)
+
+
+def known_guests(journal: Journal, cluster: str) -> tuple[str, ...]:
+    """Return ``address:port`` of the canary servers of a cluster that were made whole.
+
+    :raises JournalError: the journal cannot be read
+    """
+    wanted = sa.and_(members.c.cluster == cluster, members.c.kind == "address")
+    with journal.reading() as connection:
+        rows = connection.execute(sa.select(members).where(wanted, members.c.state == MADE)).all()
+    known = [str(json.loads(row.facts).get("address") or "") for row in rows]
+    return tuple(sorted(f"{address}:{ECHO_PORT}" for address in known if address))
 
 
 def book_of(site: Site, cloud: str, by: str) -> CanaryBook:

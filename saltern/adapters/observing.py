@@ -33,6 +33,27 @@ class FleetBus(Bus, JobBus, Protocol):
     """A bus that can do both, as :class:`~saltern.adapters.salt_bus.SaltBus`."""
 
 
+def served(model: ModelSite) -> dict[str, CompiledNode]:
+    """Return a cluster's nodes, each as it is at the revision that it is served now.
+
+    :param model: the master's model, with the name of the cluster
+    :raises ModelError: such a revision cannot be read
+    """
+    cluster = model.site.cluster
+    deployed = model.journal.deployed(cluster).get(cluster, "")
+    if not deployed:
+        return {}
+    base = model.find(deployed)
+    found = RevisionSource(base).nodes(cluster)
+    opened = {deployed: base}
+    for pin in model.journal.pins(cluster):
+        if pin.revision not in opened:
+            opened[pin.revision] = model.find(pin.revision)
+        if pin.node in opened[pin.revision].nodes():
+            found[pin.node] = opened[pin.revision].node(pin.node)
+    return found
+
+
 class Observer:
     """Looks at one cluster.
 
@@ -63,18 +84,7 @@ class Observer:
 
         :raises ModelError: such a revision cannot be read
         """
-        deployed, pins = self.deployed(), self.pins()
-        if not deployed:
-            return {}
-        base = self.open(deployed)
-        found = RevisionSource(base).nodes(self.site.cluster)
-        opened = {deployed: base}
-        for node, revision in pins.items():
-            if revision not in opened:
-                opened[revision] = self.open(revision)
-            if node in opened[revision].nodes():
-                found[node] = opened[revision].node(node)
-        return found
+        return served(self.model)
 
     def open(self, revision: str) -> Revision:
         """Open a revision by its full id; one that left the store is compiled again."""

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from functools import cache
 from typing import Any
 
 from saltern.adapters.master import Site
 from saltern.adapters.modelsite import ModelSite, source_of
-from saltern.errors import PreflightError
+from saltern.adapters.observing import served
+from saltern.adapters.rollouts import HISTORY, Rollouts
+from saltern.errors import PreflightError, SalternError
 from saltern.model.cluster import CompiledNode
+from saltern.release import mixed as between
 from saltern.release import observe, show
 from saltern.release.lifecycle import Catalogue, load
+from saltern.release.moves import versions
 from saltern.release.solve import Answer, solve
 from saltern.rollout.load import RevisionSource
+from saltern.rollout.owed import Owed, owed
+
+#: Changes of pins and deployments that are looked back at.
+CHANGES = 20000
 
 
 def path(
@@ -45,6 +54,49 @@ def path(
             return catalogue, request, Answer()
     request = observe.request(catalogue, nodes, to, now, own, allow)
     return catalogue, request, solve(catalogue, request, direct=direct)
+
+
+def mixed(
+    model: ModelSite, rollouts: Rollouts, now: float
+) -> tuple[list[between.Mixed], dict[str, Owed]]:
+    """Find what a cluster has of two releases, and what rollouts left to do.
+
+    :param model: the master's model, with the name of the cluster
+    :param rollouts: their journal
+    :param now: seconds since the epoch
+    :raises SalternError: model or journal cannot be read
+    """
+    cluster, catalogue = model.site.cluster, load()
+    left = left_to_do(rollouts, cluster)
+
+    @cache
+    def has(node: str, revision: str) -> Mapping[str, str]:
+        try:
+            return versions(catalogue, model.find(revision).node(node))
+        except SalternError:
+            return {}  # neither in the store nor in git any more, or without this node
+
+    def since(family: Collection[str], nodes: Collection[str], version: str) -> float | None:
+        history = model.journal.history(cluster=cluster, limit=CHANGES)
+
+        def newest(node: str, revision: str) -> bool:
+            told = has(node, revision)
+            return any(told.get(name) == version for name in family)
+
+        changes = [(change.at.timestamp(), change) for change in reversed(history)]
+        return between.first(changes, nodes, newest)
+
+    unfinished = {node: (one.roles, one.since) for node, one in left.items()}
+    return between.mixed(catalogue, served(model), since, now, unfinished), left
+
+
+def left_to_do(rollouts: Rollouts, cluster: str) -> dict[str, Owed]:
+    """Return node to what the latest rollouts of a cluster began there and did not end.
+
+    :raises JournalError: the journal cannot be read
+    """
+    latest = rollouts.list(cluster, limit=HISTORY)
+    return owed(rollouts.load(one.id) for one in reversed(latest))
 
 
 def _wanted(

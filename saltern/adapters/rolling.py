@@ -11,14 +11,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from saltern.adapters import processes
+from saltern.adapters.canaries import known_guests
 from saltern.adapters.leasing import Leasing
 from saltern.adapters.master import MasterEvents, Site, WallClock
 from saltern.adapters.modelsite import ModelSite, pillar_settings
 from saltern.adapters.observing import FleetBus, Observer
+from saltern.adapters.releases import left_to_do, mixed
 from saltern.adapters.rollout_tables import Rollout
 from saltern.adapters.rollouts import Rollouts
 from saltern.adapters.salt_bus import SaltBus
 from saltern.errors import LockedError, PlanError, RolloutError
+from saltern.model.cluster import CompiledNode
 from saltern.model.store import Revision
 from saltern.plan.basis import Facts, moved
 from saltern.plan.make import Touched, make
@@ -26,10 +29,14 @@ from saltern.plan.request import ARGS, STAY, Request
 from saltern.plan.show import show
 from saltern.plan.types import Plan
 from saltern.plan.undo import losses, undo
+from saltern.release.lifecycle import load
+from saltern.release.mixed import check as check_mixed
+from saltern.release.moves import gated
 from saltern.rollout import facts, report
 from saltern.rollout.engine import PHASES, Engine
 from saltern.rollout.load import RevisionSource
 from saltern.rollout.outcome import Outcome, Runners
+from saltern.rollout.owed import Owed
 from saltern.rollout.ports import (
     DONE,
     FAILED,
@@ -46,6 +53,7 @@ from saltern.rollout.ports import (
 )
 from saltern.rollout.preflight import check_artifacts
 from saltern.rollout.probes import ProbeWatch, summaries
+from saltern.rollout.series import series
 
 #: A rollout that is not over.
 UNDER_WAY = (PLANNED, RUNNING, PAUSED, FAILED)
@@ -152,7 +160,7 @@ class Rolling:
         """
         me = self.at(request.cluster)
         ref, target = me._target(request, ref)
-        plan = me._made(request, target)
+        plan = me._made(request, target, ref)
         if ref:
             plan = replace(plan, limits={**plan.limits, "revision": ref})
         return self._stored(plan)
@@ -177,7 +185,7 @@ class Rolling:
             )
         return ref, revision
 
-    def _made(self, request: Request, target: Revision) -> Plan:
+    def _made(self, request: Request, target: Revision, ref: str) -> Plan:
         observer, cluster = self.observer, request.cluster
         source = RevisionSource(target)
         wanted, current = source.nodes(cluster), observer.served()
@@ -189,6 +197,9 @@ class Rolling:
                 node: Touched(roles, restarts)
                 for node, (roles, restarts) in observer.touched(target, both, self._say).items()
             }
+        notes: tuple[str, ...] = ()
+        if request.workflow in ("upgrade", "change"):
+            notes = _finish(request, left_to_do(self.rollouts, cluster), wanted, touched)
         everyone = sorted({*wanted, *current})
         self._say(f"asking {len(everyone)} nodes how they are")
         seen = observer.presence(everyone)
@@ -219,6 +230,7 @@ class Rolling:
             absent=seen.absent,
             down=seen.down,
             equipped=equipped,
+            guests=known_guests(self.model.journal, cluster) if request.probes else (),
             artifacts=observer.artifacts(wanted),
             formulas=observer.formulas(),
         )
@@ -231,9 +243,15 @@ class Rolling:
                 touched,
                 source.roles(),
                 self.rollouts.durations(cluster, request.workflow),
+                self.rollouts.paces(cluster, request.workflow),
             )
         except PlanError as err:
             raise _with_reasons(err, seen) from None
+        if request.workflow not in STAY and found.deployed:
+            plan = gated(load(), request, plan, current, wanted, ref)
+            between, _ = mixed(self.model, self.rollouts, self.clock.now())
+            told = check_mixed(plan, between, report.moment)
+            plan = replace(plan, notes=(*notes, *told))
         here = {node: wanted[node] for node in plan.nodes if node in wanted}
         missing = check_artifacts(here, self.site.artifacts)
         if missing and request.workflow not in STAY:
@@ -433,6 +451,8 @@ class Rolling:
             sentence = " ".join([sentence, cure]).strip()
         kept = ("rollout", "state", "plan", "changes", "failures", "probes", "seconds")
         answer: dict[str, Any] = {"result": code == 0, "comment": sentence, "retcode": code}
+        if data["state"] == FAILED:
+            answer["code"] = RolloutError.code
         return answer | {name: data[name] for name in kept}
 
     # -- while it runs, and after it stopped ----------------------------------------------
@@ -618,6 +638,7 @@ class Rolling:
         about = report.About(found.by, found.approved_by, found.why, found.begun, found.ended)
         rows = self.rollouts.samples(rollout) if state.plan.probes else ()
         extras = report.Extras(
+            series=series(rows),
             probes=[item.to_json() for item in summaries(state.plan.probes, rows)],
             evidence={item.key: item.text for item in self.rollouts.saved(rollout)},
             verdicts=[vars(item) for item in self.rollouts.verdicts(rollout)],
@@ -696,6 +717,33 @@ class Rolling:
 
     def _say(self, line: str) -> None:
         self.events.emit("rollout/note", {"cluster": self.site.cluster, "note": line}, line)
+
+
+def _finish(
+    request: Request,
+    left: Mapping[str, Owed],
+    wanted: Mapping[str, CompiledNode],
+    touched: dict[str, Touched],
+) -> tuple[str, ...]:
+    """Add what earlier rollouts left to do; the model does not tell it any more.
+
+    An upgrade ends all of it, a change what is on nodes that it names: the rest is no matter of it.
+
+    :returns: a sentence for each node
+    """
+    named = {*request.nodes}
+    notes = []
+    for node, one in sorted(left.items()):
+        mine = (
+            tuple(r for r in wanted[node].applications if r in one.roles) if node in wanted else ()
+        )
+        known = touched.get(node, Touched(()))
+        if mine and (request.workflow == "upgrade" or {node, node.split(".")[0]} & named):
+            roles = tuple(dict.fromkeys((*known.roles, *mine)))
+            touched[node] = replace(known, roles=roles)
+            told = f"{node}: {', '.join(mine)} was begun by rollout {one.rollout} and not finished."
+            notes.append(told)
+    return tuple(notes)
 
 
 def _check_phase(name: str) -> None:

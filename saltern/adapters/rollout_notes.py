@@ -15,10 +15,13 @@ from saltern.adapters.journal import Journal
 from saltern.adapters.rollout_tables import Evidence, Row, StoredPlan
 from saltern.errors import JournalError, PlanError
 from saltern.plan.types import Plan
+from saltern.rollout import series
 from saltern.rollout.outcome import Finding
 
 #: Seconds to wait for another process that writes.
 WAIT = 10.0
+#: Seconds of samples after which old ones are put together again.
+THIN = 300
 #: How much of a plan's hash names it at least.
 SHORTEST = 6
 
@@ -34,6 +37,7 @@ class Notes:
         self.journal = journal
         self.now = now
         self._plans: dict[str, Plan] = {}
+        self._thinned: dict[str, int] = {}  # rollout -> second up to which its rows were looked at
 
     # -- plans ---------------------------------------------------------------------------
 
@@ -108,20 +112,37 @@ class Notes:
     def sample(self, rollout: str, rows: Iterable[Row]) -> None:
         """Note what probes measured; a second that is there already stays as it is.
 
+        Rows that are old are put together meanwhile, see :mod:`saltern.rollout.series`: hours of
+        a rollout do not fill the journal.
+
         :param rows: ``{probe, second, requests, failed, max_ms, gap_ms}``: what one probe
             measured in one second since the epoch
         :raises JournalError: the journal cannot be written
         """
         table = tables.samples
-        names = [column.name for column in table.c if column.name != "rollout"]
-        found = [{"rollout": rollout, **{name: row[name] for name in names}} for row in rows]
-        if found:
-            with self._writing() as connection:
+        names = [column.name for column in table.c if column.name not in ("rollout", "width")]
+        found = [
+            {"rollout": rollout, "width": 1, **{name: row[name] for name in names}} for row in rows
+        ]
+        if not found:
+            return
+        probes = sorted({row["probe"] for row in found})
+        newest = max(row["second"] for row in found)
+        due = newest - self._thinned.get(rollout, 0) >= THIN
+        with self._writing() as connection:
+            for probe in probes:
+                covered = _covered(connection, rollout, probe)
+                found = [r for r in found if r["probe"] != probe or r["second"] >= covered]
+            if found:
                 statement = _insert(connection, table).on_conflict_do_nothing()
                 connection.execute(statement, found)
+            for probe in probes if due else ():
+                _thin(connection, rollout, probe)
+        if due:
+            self._thinned[rollout] = newest
 
     def samples(self, rollout: str, probe: str | None = None) -> tuple[Row, ...]:
-        """Return what probes measured, as :meth:`sample` took it, the oldest second first.
+        """Return what probes measured, the oldest first; each row tells its ``width`` in seconds.
 
         :param probe: only of this one
         :raises JournalError: the journal cannot be read
@@ -209,6 +230,35 @@ def add_plan(
             "revision": plan.basis.revision, "at": at, "by": by, "body": body,
         }  # fmt: skip
         connection.execute(sa.insert(table), row)
+
+
+def _of_probe(rollout: str, probe: str) -> sa.ColumnElement[bool]:
+    table = tables.samples
+    return sa.and_(table.c.rollout == rollout, table.c.probe == probe)
+
+
+def _covered(connection: sa.Connection, rollout: str, probe: str) -> int:
+    """The first second that rows which were put together do not stand for."""
+    table = tables.samples
+    statement = (
+        sa.select(table.c.second + table.c.width)
+        .where(_of_probe(rollout, probe), table.c.width > 1)
+        .order_by(table.c.second.desc())
+        .limit(1)
+    )
+    return int(connection.execute(statement).scalar() or 0)
+
+
+def _thin(connection: sa.Connection, rollout: str, probe: str) -> None:
+    """Put the old rows of a probe together, inside a transaction."""
+    table, mine = tables.samples, _of_probe(rollout, probe)
+    newest = connection.execute(sa.select(sa.func.max(table.c.second)).where(mine)).scalar()
+    for wide, edge in series.edges(int(newest or 0)):
+        aged = sa.and_(mine, table.c.width < wide, table.c.second < edge)
+        rows = [dict(row._mapping) for row in connection.execute(sa.select(table).where(aged))]
+        if rows:
+            connection.execute(sa.delete(table).where(aged))
+            connection.execute(sa.insert(table), series.merged(rows, wide))
 
 
 def row_of(connection: sa.Connection, rollout: str) -> sa.Row[Any]:

@@ -19,7 +19,8 @@ from saltern.errors import PlanError
 from saltern.plan.types import Plan, PlannedCall
 from saltern.rollout.ports import Lease, NodeResult, StepRecord, Wishes
 
-#: what one probe measured in one second: ``{probe, second, requests, failed, max_ms, gap_ms}``
+#: what one probe measured in ``width`` seconds from ``second`` on:
+#: ``{probe, second, requests, failed, max_ms, gap_ms, width}``
 Row = Mapping[str, Any]
 
 plans = sa.Table(
@@ -103,6 +104,7 @@ samples = sa.Table(
     sa.Column("failed", sa.Integer(), nullable=False),
     sa.Column("max_ms", sa.Double(), nullable=False),
     sa.Column("gap_ms", sa.Double(), nullable=False),
+    sa.Column("width", sa.Integer(), nullable=False, server_default="1"),
 )
 verdicts = sa.Table(
     "verdict",

@@ -19,7 +19,7 @@ from saltern.adapters.journal import Journal, members_of, pinned_to, set_deploye
 from saltern.adapters.rollout_notes import Notes, put, row_of
 from saltern.adapters.rollout_tables import Rollout
 from saltern.errors import JournalError
-from saltern.plan.types import Plan
+from saltern.plan.types import GATE, SOAK, Plan
 from saltern.rollout.ports import (
     DONE,
     INTENT,
@@ -42,6 +42,7 @@ _SECONDS_PER_MINUTE = 60.0
 
 # a method of the class is called list, so the type has other names inside it
 _Minutes = dict[str, list[float]]
+_Times = list[list[tuple[str, float]]]
 _Conditions = list[sa.ColumnElement[bool]]
 
 
@@ -357,7 +358,42 @@ class Rollouts(Notes):
         :returns: stage name to minutes, the latest rollout first
         :raises JournalError: the journal cannot be read
         """
+        minutes: _Minutes = {}
+        for rollout in self._times(cluster, workflow):
+            seconds: dict[str, float] = {}
+            for step, took in rollout:
+                stage = step.rsplit("/", 2)[0]
+                seconds[stage] = seconds.get(stage, 0.0) + took
+            for stage, took in seconds.items():
+                minutes.setdefault(stage, []).append(took / _SECONDS_PER_MINUTE)
+        return minutes
+
+    def paces(self, cluster: str, workflow: str) -> _Minutes:
+        """Return how many minutes single waves took in the latest rollouts that were done.
+
+        Of waves that began with a gate: the others are about the cluster, not about nodes. Without
+        their soak, which is another one each time.
+
+        :returns: stage name to minutes of each of its waves
+        :raises JournalError: the journal cannot be read
+        """
+        minutes: _Minutes = {}
+        for rollout in self._times(cluster, workflow):
+            seconds: dict[str, float] = {}
+            gated = {step.rsplit("/", 1)[0] for step, _ in rollout if step.endswith(f"-{GATE}")}
+            for step, took in rollout:
+                wave = step.rsplit("/", 1)[0]
+                if wave in gated and not step.endswith(f"-{SOAK}"):
+                    seconds[wave] = seconds.get(wave, 0.0) + took
+            for wave, took in seconds.items():
+                stage = wave.rsplit("/", 1)[0]
+                minutes.setdefault(stage, []).append(took / _SECONDS_PER_MINUTE)
+        return minutes
+
+    def _times(self, cluster: str, workflow: str) -> _Times:
+        """Steps and their seconds of each of the latest rollouts that were done."""
         steps = tables.steps
+        found: _Times = []
         with self._snapshot() as connection:
             done = connection.execute(
                 sa.select(tables.rollouts.c.id)
@@ -369,20 +405,14 @@ class Rollouts(Notes):
                 .order_by(tables.rollouts.c.number.desc())
                 .limit(HISTORY)
             ).scalars()
-            minutes: _Minutes = {}
             for rollout in done.all():
-                seconds: dict[str, float] = {}
                 rows = connection.execute(
                     sa.select(steps.c.step, steps.c.begun, steps.c.ended).where(
                         steps.c.rollout == rollout, steps.c.phase == OK, steps.c.ended.is_not(None)
                     )
                 )
-                for step, begun, ended in rows:
-                    stage = step.rsplit("/", 2)[0]
-                    seconds[stage] = seconds.get(stage, 0.0) + max(0.0, ended - begun)
-                for stage, took in seconds.items():
-                    minutes.setdefault(stage, []).append(took / _SECONDS_PER_MINUTE)
-        return minutes
+                found.append([(step, max(0.0, ended - begun)) for step, begun, ended in rows])
+        return found
 
     # -- leases --------------------------------------------------------------------------
 

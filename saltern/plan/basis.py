@@ -24,6 +24,7 @@ class Facts:
         the two did not answer
     :param down: role to the nodes on which it is known not to work
     :param equipped: nodes that have the modules that the master serves
+    :param guests: ``address:port`` of guests that answer from outside, to be measured
     :param artifacts: fingerprint of the artifacts that the wanted revision names
     :param formulas: fingerprint of the files that the master serves, modules among them
     """
@@ -35,6 +36,7 @@ class Facts:
     absent: Mapping[str, str] = field(default_factory=dict)
     down: Mapping[str, frozenset[str]] = field(default_factory=dict)
     equipped: frozenset[str] = frozenset()
+    guests: tuple[str, ...] = ()
     artifacts: str = ""
     formulas: str = ""
 

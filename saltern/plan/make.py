@@ -20,7 +20,7 @@ from saltern.plan.request import STAY, Request
 from saltern.plan.roles import MASTER, Node, Roles, worst, worst_reversible
 from saltern.plan.scope import locks, probes
 from saltern.plan.steps import Steps
-from saltern.plan.types import CALL, STOP, Check, Impact, Plan, PlannedCall, Stage, Step, Wave
+from saltern.plan.types import CALL, SOAK, STOP, Check, Impact, Plan, PlannedCall, Stage, Step, Wave
 from saltern.plan.waves import Candidate, Fleet, Pace, gone_with, split
 from saltern.rollout.show import short
 from saltern.rollout.stages import ROLE_STAGES
@@ -53,6 +53,7 @@ def make(
     touched: Mapping[str, Touched] | None = None,
     known: Collection[str] = (),
     history: History | None = None,
+    paces: History | None = None,
 ) -> Plan:
     """Make the plan of a workflow.
 
@@ -63,6 +64,7 @@ def make(
     :param touched: node to what moving it from ``current`` to ``target`` does there
     :param known: roles that exist, see :func:`saltern.rollout.stages.read_roles`
     :param history: name of a stage to the minutes that it took in earlier rollouts
+    :param paces: name of a stage to the minutes of single waves of it in earlier rollouts
     :raises PlanError: it cannot be done, or not without breaking a limit; says which and why
     :raises ModelError: the roles of the model contradict each other
     """
@@ -75,7 +77,8 @@ def make(
 
     makers: dict[str, type[Maker]] = {"operation": Operating, "reimage": Reimaging}
     maker = makers.get(request.workflow, Maker)
-    return maker(request, target, current, facts, touched or {}, known, history or {}).plan()
+    made = maker(request, target, current, facts, touched or {}, known, history or {}, paces or {})
+    return made.plan()
 
 
 class Maker:
@@ -90,8 +93,10 @@ class Maker:
         touched: Mapping[str, Touched],
         known: Collection[str],
         history: History,
+        paces: History,
     ) -> None:
         self.request = request
+        self.paces = paces
         self.facts = facts
         self.touched = touched
         self.history = history
@@ -538,7 +543,7 @@ class Maker:
             phase,
             title,
             roles,
-            tuple(waves),
+            tuple(self._paced(name, wave) for wave in waves),
             impact=impact(declared, members, fleet.lost),
             reversible=worst_reversible(step.reversible for step in all_steps),
             minutes=minutes(self.history, name),
@@ -546,6 +551,14 @@ class Maker:
             restarts=self._restarts(members),
         )
         return dressed(stage, self.request)
+
+    def _paced(self, stage: str, wave: Wave) -> Wave:
+        """Add to a wave how long it takes, with the soak that this plan has."""
+        worked = minutes(self.paces, stage) if wave.nodes else None
+        if worked is None:
+            return wave
+        soaked = sum(step.seconds for step in wave.steps if step.kind == SOAK)
+        return replace(wave, minutes=round(worked + soaked / 60, 1))
 
     def _expected(self, members: Sequence[Candidate]) -> dict[str, tuple[str, ...]]:
         found = {}

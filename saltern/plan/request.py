@@ -55,6 +55,8 @@ class Request:
     :param resume: the master goes on by itself after a restart
     :param lease_ttl: seconds after which anybody may give back what the rollout took out of service
     :param accept_outage: roles whose majority may be lost meanwhile, so that they are down
+    :param own: products whose packages do not come from the distribution, as of ``release.path``
+    :param allow: products that may take the exceptional way of the release catalogue
     :param operation: of the workflow ``operation``: ``ceph.osd.replace-store``
     :param arguments: its arguments by name, plain data without secrets: plan and journal show them
     :raises PlanError: a value is not one
@@ -79,6 +81,8 @@ class Request:
     resume: bool = True
     lease_ttl: float = LEASE_TTL
     accept_outage: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
     operation: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
@@ -89,7 +93,7 @@ class Request:
         for key in ("roles", "accept_outage"):
             for name in getattr(self, key):
                 _must(_matches(_ROLE, name), key, name, "service.role")
-        for key in ("nodes", "domains"):
+        for key in ("nodes", "domains", "own", "allow"):
             for name in getattr(self, key):
                 _must(_matches(_NAME, name), key, name, "a name")
         _must(self.count is None or _whole(self.count, 1), "count", self.count, "1 or more")
@@ -220,7 +224,7 @@ def _default(item: Any) -> Any:
 
 
 def _read(key: str, value: Any) -> Any:
-    if key in ("roles", "nodes", "domains", "accept_outage"):
+    if key in ("roles", "nodes", "domains", "accept_outage", "own", "allow"):
         return tuple(sorted({str(name).strip() for name in _listed(value)} - {""}))
     if key == "percent":
         return tuple(

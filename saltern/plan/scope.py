@@ -10,6 +10,14 @@ from saltern.plan.choose import DOMAINS
 from saltern.plan.roles import MASTER, ProbeSpec, Roles
 from saltern.plan.types import COMMIT, PIN, Plan, Probe
 
+#: Name of the probe of a guest; with several of them, each ends in ``@`` and a place.
+GUEST = "guest"
+
+
+def is_guest(name: str) -> bool:
+    """Whether a probe of this name asks a guest and not a service of the cloud."""
+    return name.partition("@")[0] == GUEST
+
 
 def locks(plan: Plan, target: Roles, current: Roles) -> tuple[str, ...]:
     """Name what a plan needs for itself alone.
@@ -42,6 +50,7 @@ def locks(plan: Plan, target: Roles, current: Roles) -> tuple[str, ...]:
 def probes(plan: Plan, roles: Roles, facts: Facts) -> tuple[Probe, ...]:
     """List what is measured while a plan runs: what the roles declare that it disturbs.
 
+    Where anything is measured, guests that are known are, too: by TCP connections from outside.
     Each is measured by a node that the plan leaves alone where there is one, by the master's own
     before others, or by a member of the role that the probe names.
     """
@@ -60,6 +69,12 @@ def probes(plan: Plan, roles: Roles, facts: Facts) -> tuple[Probe, ...]:
                 # two nodes declare different targets under one name: each is measured
                 name = f"{spec.name}@{node.split('.')[0]}"
             found[name] = replace(probe, name=name)
+    for place in sorted(facts.guests) if found else ():
+        name = GUEST if len(facts.guests) == 1 else f"{GUEST}@{place}"
+        spec = ProbeSpec(name, "tcp", place, options={"title": f"TCP to the guest at {place}"})
+        by = _observer(spec, plan, roles, present)
+        if by:
+            found[name] = Probe(name, by, spec.kind, spec.target, spec.options)
     return tuple(found[name] for name in sorted(found))
 
 

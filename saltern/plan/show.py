@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from saltern.plan.schedule import schedule, total
 from saltern.plan.steps import REIMAGE
 from saltern.plan.types import (
     ALWAYS,
@@ -39,8 +40,12 @@ def show(plan: Plan) -> str:
     rows = [_HEAD, *(_row(stage) for stage in plan.stages)]
     lines = [_title(plan), "", *_table(rows)]
     for title, found in (
+        ("Note", plan.notes),
+        ("Releases", _releases(plan)),
+        ("Artifacts", _artifacts(plan)),
         ("Impact", _impacts(plan)),
         ("Waves", _waves(plan)),
+        ("Schedule", _schedule(plan)),
         ("New images", _images(plan)),
         ("Calls", _calls(plan)),
         ("Restarts", _restarts(plan)),
@@ -103,6 +108,23 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
+def _releases(plan: Plan) -> list[str]:
+    found = []
+    for one in plan.releases:
+        way = f", {one.way}" if one.way != "rolling" else ""
+        left = f"; {short(one.left)} keep an older one" if one.left else ""
+        found.append(f"{one.title}: {one.before} -> {one.after} on {short(one.nodes)}{way}{left}")
+    return found
+
+
+def _artifacts(plan: Plan) -> list[str]:
+    return [
+        f"{one.role}: {one.before_sha256[:12] or 'none'} -> {one.after_sha256[:12] or 'none'}"
+        f" ({one.after or one.before}) on {one.nodes} {'node' if one.nodes == 1 else 'nodes'}"
+        for one in plan.artifacts
+    ]
+
+
 def _impacts(plan: Plan) -> list[str]:
     return [f"{s.name}: {s.impact.why}." for s in plan.stages if s.impact.why]
 
@@ -119,6 +141,28 @@ def _waves(plan: Plan) -> list[str]:
             name = f", {wave.name}" if wave.nodes and wave.name != told else ""
             found.append(f"{stage.name}/{wave.number}{name}: {told}{where}: {kinds}")
     return found
+
+
+def _schedule(plan: Plan) -> list[str]:
+    slots = schedule(plan)
+    if not slots:
+        return []
+    rows = [("WAVE", "NODES", "WHERE", "BEGIN", "MINUTES")]
+    for slot in slots:
+        if slot.nodes:
+            begin = f"{'at least ' if slot.least else ''}{_clock(slot.begin)}"
+            told = "?" if slot.minutes is None else f"{slot.minutes:g}"
+            name = f"{slot.stage}/{slot.wave}"
+            rows.append((name, short(slot.nodes), ", ".join(slot.domains), begin, told))
+    least = any(slot.least for slot in slots) or slots[-1].minutes is None
+    end = f"In all {'at least ' if least else ''}{_clock(total(slots))} (hours:minutes)."
+    return [*_table(rows), end]
+
+
+def _clock(minutes: float) -> str:
+    """``+4:05``, hours and minutes."""
+    hours, left = divmod(round(minutes), 60)
+    return f"+{hours}:{left:02}"
 
 
 def _images(plan: Plan) -> list[str]:

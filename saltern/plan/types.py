@@ -18,6 +18,8 @@ from saltern.errors import PlanError
 
 #: Layout of the JSON below; another one is refused, never guessed.
 FORMAT = 1
+#: Of a field that is written only where it says something: plans without it keep their hash.
+SPARSE = {"sparse": True}
 
 WORKFLOWS = (
     "deploy",
@@ -150,6 +152,8 @@ class Wave:
     :param name: :data:`CANARY` (no node of it may fail, whatever the budget), ``25 %``, ``2 of 5``
     :param nodes: sorted; empty for a wave that is about the cluster as a whole
     :param domains: their failure domains, sorted
+    :param minutes: predicted from waves of this stage in earlier rollouts, with the soak; None
+        without any
     """
 
     number: int
@@ -157,6 +161,7 @@ class Wave:
     nodes: tuple[str, ...]
     steps: tuple[Step, ...]
     domains: tuple[str, ...] = ()
+    minutes: float | None = field(default=None, metadata=SPARSE)
 
 
 @dataclass(frozen=True)
@@ -257,6 +262,48 @@ class Basis:
 
 
 @dataclass(frozen=True)
+class Release:
+    """A product that a plan takes from one version to another.
+
+    :param product: its name in the catalogue
+    :param title: for people
+    :param before: the version on its nodes, empty where they had none
+    :param after: the version that they get
+    :param nodes: who gets it, sorted
+    :param way: ``rolling``, or the exceptional way of the catalogue that was allowed
+    :param roles: of the product on these nodes, sorted
+    :param left: nodes of the cluster that keep an older version, sorted
+    """
+
+    product: str
+    title: str
+    before: str
+    after: str
+    nodes: tuple[str, ...]
+    way: str = "rolling"
+    roles: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Swap:
+    """An artifact that nodes run after a plan in place of another one.
+
+    :param role: who runs it
+    :param before: address and SHA-256 of the one before, empty for none
+    :param after: of the one that comes
+    :param nodes: on how many nodes
+    """
+
+    role: str
+    before: str
+    before_sha256: str
+    after: str
+    after_sha256: str
+    nodes: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """An ordered, complete description of one rollout.
 
@@ -270,6 +317,9 @@ class Plan:
     :param undoes: of ``rollback``: the rollout that it undoes
     :param resume: whether the master goes on with it by itself after a restart
     :param lease_ttl: seconds after which anybody may give back what it took out of service
+    :param releases: what it takes to another release; a rollback has them the other way round
+    :param artifacts: what runs in place of what
+    :param notes: what people should know before they approve it, one sentence each
     """
 
     workflow: str
@@ -282,6 +332,9 @@ class Plan:
     undoes: str = ""
     resume: bool = True
     lease_ttl: float = LEASE_TTL
+    releases: tuple[Release, ...] = field(default=(), metadata=SPARSE)
+    artifacts: tuple[Swap, ...] = field(default=(), metadata=SPARSE)
+    notes: tuple[str, ...] = field(default=(), metadata=SPARSE)
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -334,7 +387,12 @@ class Plan:
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+        return {
+            item.name: _plain(found)
+            for item in fields(value)
+            if (found := getattr(value, item.name)) != item.default
+            or not item.metadata.get("sparse")
+        }
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

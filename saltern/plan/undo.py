@@ -29,8 +29,10 @@ from saltern.plan.types import (
     Check,
     Plan,
     PlannedCall,
+    Release,
     Stage,
     Step,
+    Swap,
     Wave,
 )
 from saltern.rollout.ports import StepRecord
@@ -105,7 +107,24 @@ def undo(
         undoes=rollout,
         resume=plan.resume,
         lease_ttl=plan.lease_ttl,
+        releases=_back(plan, stages),
+        artifacts=tuple(_swapped(one) for one in reversed(plan.artifacts)),
     )
+
+
+def _back(plan: Plan, stages: Iterable[Stage]) -> tuple[Release, ...]:
+    """What moved, the other way round, on the nodes that are taken back."""
+    reached = {node for stage in stages for node in stage.nodes}
+    found = []
+    for one in reversed(plan.releases):
+        nodes = tuple(node for node in one.nodes if node in reached)
+        if nodes:
+            found.append(replace(one, before=one.after, after=one.before, nodes=nodes, left=()))
+    return tuple(found)
+
+
+def _swapped(one: Swap) -> Swap:
+    return Swap(one.role, one.after, one.after_sha256, one.before, one.before_sha256, one.nodes)
 
 
 def losses(plan: Plan, records: Records, only: str = "") -> list[str]:

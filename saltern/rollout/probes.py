@@ -4,7 +4,8 @@ The measuring runs on the nodes in processes of its own (``_modules/probe.py``),
 the engine, the master or the minion restarts. What is read is a *row*: one probe in one second,
 ``{probe, second, requests, failed, max_ms, gap_ms}``, where ``gap_ms`` is how long the target had
 been failing, from the begin of its first failed request to its next good one. Rows go to the
-journal as they come; nothing else of what a node returns does.
+journal as they come; nothing else of what a node returns does. Those that are old are put together
+there and here (:mod:`saltern.rollout.series`), so a row may stand for several seconds (``width``).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 from saltern.errors import BusError
 from saltern.plan.types import Probe
 from saltern.rollout.ports import Call, Clock, Job, JobBus, Return
+from saltern.rollout.series import coarser, width
 
 #: Seconds between two readings at least.
 EVERY = 10.0
@@ -29,6 +31,8 @@ PATIENCE, LIMIT = 8.0, 20.0
 AGAIN = 60.0
 #: Seconds that starting and stopping may take.
 START_LIMIT = 120.0
+#: After so many new rows the old ones in memory are put together.
+MANY = 5000
 #: numbers of a row
 NUMBERS = ("second", "requests", "failed", "max_ms", "gap_ms")
 
@@ -57,7 +61,7 @@ class Summary:
     :param failed: how many of them failed
     :param max_ms: the slowest, in milliseconds
     :param gap_ms: the longest time without a good answer, in milliseconds
-    :param seconds: how many seconds have a row
+    :param seconds: for how many seconds there are rows
     """
 
     name: str
@@ -101,7 +105,7 @@ def summaries(probes: Sequence[Probe], rows: Iterable[Row]) -> tuple[Summary, ..
             failed=sum(int(row["failed"]) for row in found[probe.name]),
             max_ms=max((int(row["max_ms"]) for row in found[probe.name]), default=0),
             gap_ms=max((int(row["gap_ms"]) for row in found[probe.name]), default=0),
-            seconds=len(found[probe.name]),
+            seconds=sum(width(row) for row in found[probe.name]),
         )
         for probe in probes
     )
@@ -150,7 +154,8 @@ class ProbeWatch:
         self._read: dict[str, int] = {}  # node -> its last second that was read
         for row in self.rows:
             node = self._node.get(str(row["probe"]), "")
-            self._read[node] = max(self._read.get(node, 0), int(row["second"]))
+            self._read[node] = max(self._read.get(node, 0), int(row["second"]) + width(row) - 1)
+        self._readings, self._thinned = 0, 0  # how often rows came; how many there were then
         self._heard: dict[str, float] = {}  # probe -> when a row of it came last
         self._asked = float("-inf")
         self._later: dict[str, float] = {}  # node -> when it may be read again
@@ -208,9 +213,10 @@ class ProbeWatch:
         """
         if not slo:
             return []
-        asked = (tuple(sorted(slo.items())), int(since), len(self.rows))
+        asked = (tuple(sorted(slo.items())), int(since), self._readings)
         if asked != self._judged[0]:  # asked about once a second, read every ten
-            rows = [row for row in self.rows if row["second"] >= int(since)]
+            # a row that began before stands for seconds after, too: rather counted than lost
+            rows = [row for row in self.rows if row["second"] + width(row) > int(since)]
             self._judged = (asked, missed(slo, self.probes, rows))
         found = list(self._judged[1])
         now = self.clock.now()
@@ -305,6 +311,10 @@ class ProbeWatch:
         if fresh:
             self.journal.sample(self.rollout, fresh)
             self.rows += fresh
+            self._readings += 1
+            if len(self.rows) > self._thinned + MANY:
+                self.rows = coarser(self.rows)
+                self._thinned = len(self.rows)
         return ended
 
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from saltern.plan.types import Stage, Step
+from saltern.plan.scope import is_guest
+from saltern.plan.types import GATE, VERIFY, Stage, Step
+from saltern.rollout import plots
 from saltern.rollout.ports import (
     BROKEN,
     DONE,
@@ -23,6 +25,8 @@ from saltern.rollout.ports import (
     RolloutState,
     StepRecord,
 )
+from saltern.rollout.reached import releases
+from saltern.rollout.series import Series
 from saltern.rollout.show import short
 
 #: what a step is called that was not begun
@@ -57,9 +61,11 @@ class Extras:
     :param probes: one mapping a probe: ``name``, ``sentence`` and numbers
     :param evidence: what was saved before an undoing, lines of text by node
     :param verdicts: answers of gates: ``step``, ``node``, ``verdict``, ``code``, ``sentence``
+    :param series: what probes saw over time, by name: see :class:`saltern.rollout.series.Series`
     """
 
     probes: Sequence[Mapping[str, Any]] = ()
+    series: Mapping[str, Series] = field(default_factory=dict)
     evidence: Mapping[str, str] = field(default_factory=dict)
     verdicts: Sequence[Mapping[str, Any]] = ()
 
@@ -111,11 +117,17 @@ def build(state: RolloutState, about: About, extras: Extras | None = None) -> di
             "done": sum(r.phase == OK for r in state.records.values()),
             "all": sum(1 for _ in plan.steps()),
         },
+        "releases": releases(state),
+        "artifacts": [vars(swap) for swap in plan.artifacts],
+        "notes": list(plan.notes),
         "stages": stages,
+        "asked": _asked(state),
         "changes": {node: names for node, names in sorted(changes.items()) if names},
         "unexpected": _unexpected(state),
         "failures": failures,
         "probes": [dict(item) for item in extras.probes],
+        "guests": [probe.name for probe in plan.probes if is_guest(probe.name)],
+        "series": {name: found.to_json() for name, found in extras.series.items()},
         "verdicts": [dict(item) for item in extras.verdicts],
         "leases": [
             {
@@ -130,6 +142,15 @@ def build(state: RolloutState, about: About, extras: Extras | None = None) -> di
         "evidence": dict(extras.evidence),
         "no_return": plan.no_return,
     }
+
+
+def _asked(state: RolloutState) -> dict[str, int]:
+    """How many questions gates and verifications asked so far."""
+    found = {GATE: 0, VERIFY: 0}
+    for _, _, step in state.plan.steps():
+        if step.kind in found and step.id in state.records:
+            found[step.kind] += sum(len(check.checks) or 1 for check in step.checks)
+    return {"before": found[GATE], "after": found[VERIFY]}
 
 
 def _nodes_say(record: StepRecord) -> bool:
@@ -170,6 +191,9 @@ def _stage(stage: Stage, state: RolloutState) -> dict[str, Any]:
         "begun": moment(begun),
         "ended": moment(ended),
         "seconds": round(ended - begun, 1) if times else None,
+        # without what lies between steps: pauses, and waiting for a rate
+        "worked": round(sum(r.ended - r.begun for r in times if r.ended is not None), 1),
+        "since": begun or None,
         "predicted_minutes": stage.minutes,
         "waves": waves,
     }
@@ -398,6 +422,8 @@ def status_text(data: Mapping[str, Any]) -> str:
             )
         )
     lines = [sentence(data), "", table(rows)]
+    if data["releases"]:
+        lines += ["", "Releases:", *(f"  {_progress(one)}" for one in data["releases"])]
     if data["failures"]:
         lines += ["", *(f"  {f['step']}: {f['sentence']}" for f in data["failures"])]
     held = [lease for lease in data["leases"] if not lease["released"]]
@@ -407,6 +433,17 @@ def status_text(data: Mapping[str, Any]) -> str:
     if following:
         lines += ["", following]
     return "\n".join(lines)
+
+
+def _progress(one: Mapping[str, Any]) -> str:
+    """``nova-compute 2025.1 -> 2026.1: 24 of 80 nodes have it, cmp025-080 wait``"""
+    told = f"{one['title']} {one['before']} -> {one['after']}:"
+    told += f" {len(one['reached'])} of {one['nodes']} nodes have it"
+    if one["waiting"]:
+        told += f", {short(one['waiting'])} {'waits' if len(one['waiting']) == 1 else 'wait'}"
+    if one["left"]:
+        told += f"; {short(one['left'])} not in this plan"
+    return told
 
 
 def history_text(rollouts: Sequence[Mapping[str, Any]]) -> str:
@@ -431,14 +468,18 @@ def history_text(rollouts: Sequence[Mapping[str, Any]]) -> str:
 
 @dataclass(frozen=True)
 class Block:
-    """A piece of a document: ``title``, ``head``, ``text``, ``list`` or ``table``.
+    """A piece of a document: ``title``, ``head``, ``text``, ``list``, ``table`` or ``plot``.
 
     :param rows: of a list one cell each; of a table the first row is the head
+    :param plot: of a plot: the series of a probe
+    :param marks: of a plot: when stages began, and their names
     """
 
     kind: str
     text: str = ""
     rows: tuple[tuple[str, ...], ...] = ()
+    plot: Mapping[str, Any] = field(default_factory=dict)
+    marks: tuple[tuple[float, str], ...] = ()
 
 
 def _blocks(data: Mapping[str, Any]) -> list[Block]:
@@ -446,6 +487,7 @@ def _blocks(data: Mapping[str, Any]) -> list[Block]:
         Block("title", f"Rollout {data['rollout']}: {data['workflow']} of {data['cluster']}"),
         Block("text", sentence(data)),
         Block("table", rows=(("", ""), *_facts(data))),
+        *_path(data),
         Block("head", "Stages"),
         Block("table", rows=(_STAGES, *(_row(stage) for stage in data["stages"]))),
     ]
@@ -455,20 +497,9 @@ def _blocks(data: Mapping[str, Any]) -> list[Block]:
             Block("head", "What failed"),
             Block("table", rows=(("Step", "Node", "Code", "Why"), *failed)),
         ]
-    found.append(Block("head", "What users noticed"))
-    if data["probes"]:
-        told = tuple((str(probe.get("sentence", "")),) for probe in data["probes"])
-        found.append(Block("list", rows=told))
-    else:
-        found.append(Block("text", "Nothing was measured: the plan has no probes."))
+    found += _noticed(data)
     found += _changes(data)
-    if data["verdicts"]:
-        told_by = [
-            tuple(str(v.get(key, "")) for key in ("step", "node", "verdict", "code", "sentence"))
-            for v in data["verdicts"]
-        ]
-        head = ("Step", "Node", "Verdict", "Code", "Sentence")
-        found += [Block("head", "Gates"), Block("table", rows=(head, *told_by))]
+    found += _gates(data)
     if data["leases"]:
         taken = [
             (lease["what"], lease["taken"], lease["released"] or "not given back")
@@ -502,7 +533,86 @@ def _blocks(data: Mapping[str, Any]) -> list[Block]:
     return found
 
 
-_STAGES = ("Stage", "State", "Roles", "Nodes", "Waves", "Begun", "Time", "Predicted")
+_STAGES = (
+    "Stage", "State", "Roles", "Nodes", "Waves", "Begun", "Time", "At work", "Predicted",
+    "Difference",
+)  # fmt: skip
+
+
+def _path(data: Mapping[str, Any]) -> list[Block]:
+    """Releases and artifacts, before and after."""
+    found: list[Block] = []
+    if data["notes"]:
+        found.append(Block("list", rows=tuple((note,) for note in data["notes"])))
+    if data["releases"]:
+        rows = [
+            (
+                one["title"],
+                one["before"],
+                one["after"],
+                one["way"],
+                f"{len(one['reached'])} of {one['nodes']}",
+                short(one["waiting"]),
+                short(one["left"]),
+            )
+            for one in data["releases"]
+        ]
+        head = ("Product", "From", "To", "Way", "Nodes", "Wait for it", "Not in this plan")
+        found += [Block("head", "Path"), Block("table", rows=(head, *rows))]
+    if data["artifacts"]:
+        swaps = [
+            (
+                one["role"],
+                str(one["nodes"]),
+                " ".join(filter(None, (one["before"], one["before_sha256"]))) or "none",
+                " ".join(filter(None, (one["after"], one["after_sha256"]))) or "none",
+            )
+            for one in data["artifacts"]
+        ]
+        titles = ("Role", "Nodes", "Before (SHA-256)", "After (SHA-256)")
+        found += [Block("head", "Artifacts"), Block("table", rows=(titles, *swaps))]
+    return found
+
+
+def _noticed(data: Mapping[str, Any]) -> list[Block]:
+    """What probes saw: of APIs, and of guests."""
+    found = [Block("head", "What users noticed")]
+    if not data["probes"]:
+        found.append(Block("text", "Nothing was measured: the plan has no probes."))
+    marks = tuple((stage["since"], stage["name"]) for stage in data["stages"] if stage["since"])
+    guests = {*data["guests"]}
+    for probe in sorted(data["probes"], key=lambda one: one.get("name") in guests):
+        series = data["series"].get(probe.get("name"))
+        told = str(probe.get("sentence", ""))
+        if series and series["worst"] is not None:
+            told += f" The longest gap was at {moment(series['worst'])}."
+        found.append(Block("list", rows=((told,),)))
+        if series:
+            found.append(Block("plot", str(probe["name"]), plot=series, marks=marks))
+    if data["releases"] and not guests:
+        found.append(
+            Block(
+                "text",
+                "No guest was measured: none is known."
+                " `salt-run canary.create` makes a server whose TCP connections are.",
+            )
+        )
+    return found
+
+
+def _gates(data: Mapping[str, Any]) -> list[Block]:
+    asked = data["asked"]
+    if not (data["verdicts"] or any(asked.values())):
+        return []
+    told = f"{asked['before']:,} questions before waves and {asked['after']:,} after them;"
+    told += f" {len(data['verdicts']):,} answers were not simply ok."
+    found = [Block("head", "Gates"), Block("text", told)]
+    if data["verdicts"]:
+        keys = ("step", "node", "verdict", "code", "sentence")
+        rows = [tuple(str(one.get(key, "")) for key in keys) for one in data["verdicts"]]
+        head = ("Step", "Node", "Verdict", "Code", "Sentence")
+        found.append(Block("table", rows=(head, *rows)))
+    return found
 
 
 def _facts(data: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -532,7 +642,11 @@ def _row(stage: Mapping[str, Any]) -> tuple[str, ...]:
         str(len(stage["waves"])),
         stage["begun"],
         span(stage["seconds"]),
+        span(stage["worked"] if stage["seconds"] is not None else None),
         span(predicted * 60) if predicted is not None else "",
+        f"{stage['worked'] / (predicted * 60) - 1:+.0%}"
+        if predicted and stage["state"] == "done"
+        else "",
     )
 
 
@@ -566,12 +680,26 @@ def markdown(data: Mapping[str, Any]) -> str:
             lines.append(_cell(block.text))
         elif block.kind == "list":
             lines.append("\n".join(f"- {_cell(row[0])}" for row in block.rows))
+        elif block.kind == "plot":
+            lines.append(_sparks(block))
         else:
             head, *rest = (tuple(_cell(cell) for cell in row) for row in block.rows)
             rule = tuple("---" for _ in head)
             lines.append("\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rest)))
         lines.append("")
     return "\n".join(lines)
+
+
+def _sparks(block: Block) -> str:
+    """Two lines of blocks: what was asked, and what of it failed."""
+    begin, width = block.plot["begin"], block.plot["width"]
+    requests, failed = block.plot["requests"], block.plot["failed"]
+    end = moment(begin + width * len(requests))
+    told = f"from {moment(begin)} to {end}, up to {max(requests) / width:.3g} a second"
+    rows = [f"requests |{plots.spark(requests)}| {told}"]
+    if any(failed):
+        rows.append(f"failed   |{plots.spark(failed)}| up to {max(failed) / width:.3g} a second")
+    return "\n".join(("```text", *rows, "```"))
 
 
 def _cell(text: str) -> str:
@@ -586,6 +714,10 @@ body {font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto;
 table {border-collapse: collapse; margin: 1rem 0}
 th, td {border: 1px solid #ccc; padding: .25rem .6rem; text-align: left; vertical-align: top}
 th {background: #f3f3f3}
+td {overflow-wrap: anywhere}
+svg {display: block; max-width: 100%; height: auto; font-size: 11px}
+.good {fill: #8fb3d9} .bad {fill: #c0392b} .floor {fill: #ccc}
+.mark {stroke: #555; stroke-dasharray: 2}
 """.strip()
 
 
@@ -606,6 +738,11 @@ def page(data: Mapping[str, Any]) -> str:
         elif block.kind == "list":
             items = "".join(f"<li>{html.escape(row[0])}</li>" for row in block.rows)
             body.append(f"<ul>{items}</ul>")
+        elif block.kind == "plot":
+            begin, width = block.plot["begin"], block.plot["width"]
+            end = moment(begin + width * len(block.plot["requests"]))
+            marks = [(at, html.escape(name)) for at, name in block.marks]
+            body.append(plots.svg(block.plot, marks, html.escape(moment(begin)), html.escape(end)))
         else:
             head, *rest = block.rows
             rows = [_tr(head, "th")] if any(head) else []

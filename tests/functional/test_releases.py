@@ -129,6 +129,29 @@ def test_a_path_from_what_is_served_to_what_is_wanted(
     assert "in the way:" in done["table"]
 
 
+def test_who_is_still_on_the_older_release(run: Run, top: Path, settings: dict[str, Any]) -> None:
+    open_journal(settings["journal"]).prepare()
+    model = ModelSite(Site.of({"saltern": settings}))
+    model.compile("HEAD", "tests", "first")
+    done = run("mixed")
+    assert (done["result"], done["verdict"], done["retcode"]) == (True, "ok", 0)
+    assert done["table"] == "Every product has one release."
+    commit(top, "2025.1")
+    newer, _ = model.check("HEAD", {}, "tests")
+    assert newer is not None
+    model.journal.pin(["ctl01.c1.test"], newer.id, "tests", "the control plane comes first")
+    done = run("mixed", data=True)
+    assert (done["result"], done["verdict"], done["code"]) == (True, "ok", "ok")
+    (found,) = done["data"]
+    assert (found["product"], found["newest"], found["days"]) == ("openstack", "2025.1", 14)
+    assert found["behind"] == {"cmp01.c1.test": "2024.1"}
+    assert found["since"] is not None
+    assert "OpenStack is on its way to 2025.1: cmp01 on 2024.1, since" in done["comment"]
+    # a tree without revisions has nothing to be between
+    plain = {"cluster": "c1", "model": str(top)}
+    assert run("mixed", site=plain)["retcode"] == 2
+
+
 def test_a_path_of_a_tree_without_revisions(run: Run, top: Path) -> None:
     plain = {"cluster": "c1", "model": str(top)}
     done = run("path", site=plain, to=2025.1)

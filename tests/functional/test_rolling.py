@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,18 @@ import salt._logging
 import salt.config
 import salt.pillar
 
-from saltern.adapters import observing
+from saltern.adapters import observing, releases
+from saltern.adapters import rolling as rolling_module
 from saltern.adapters.modelcompare import pair
 from saltern.adapters.modelsite import ModelSite
 from saltern.adapters.rolling import replan
-from saltern.errors import LockedError, PlanError, RolloutError, SalternError
+from saltern.errors import HopError, LockedError, PlanError, RolloutError, SalternError
 from saltern.model import impact as library
 from saltern.model import redact
 from saltern.model.diff import compare
 from saltern.plan.request import Request
 from saltern.plan.types import Basis, Plan
+from saltern.release.lifecycle import build
 from saltern.rollout import report
 from saltern.rollout.facts import fingerprint
 from saltern.rollout.ports import ABORTED, DONE, FAILED, PAUSED, RUNNING, UNDONE, Call
@@ -31,6 +34,7 @@ from tests.model.trees import write_tree
 from tests.support import TREE
 from tests.support.fakes import FAILS, WORKS
 from tests.support.rolling import CLUSTER, DB, WEBS, Master
+from tests.unit.release.catalogues import lifecycle
 
 CHANGE = Request("change", CLUSTER)
 
@@ -556,3 +560,92 @@ def test_the_command_to_plan_again_asks_for_the_same() -> None:
     )
     undoing = Plan("rollback", "shop", Basis("b"), (), undoes="r1-1")
     assert replan(undoing) == "salt-run rollout.rollback r1-1 test=True"
+
+
+# -- releases --------------------------------------------------------------------------------------
+
+
+def releasing(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The web servers are a product of four versions, each followed by the next one."""
+    product = lifecycle(4, title="Web", roles=["web.server"], key="web:server:version")
+    monkeypatch.setattr(rolling_module, "load", lambda: build({"web": product}))
+    first = master.commit(80, version="v1")
+    model = master.rolling().model
+    model.deploy(model.find(first), CLUSTER, "bob", "the first release")
+
+
+def test_an_upgrade_shows_its_path_and_one_that_is_no_hop_is_refused(
+    master: Master, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    releasing(master, monkeypatch)
+    before = changed(master)
+    master.commit(80, version="v3")
+    with pytest.raises(HopError) as refused:
+        master.rolling().plan(Request("upgrade", CLUSTER), "main")
+    told = str(refused.value)
+    assert "Web v1 cannot become v3 in one hop: v2 is missing between them" in told
+    assert f"`salt-run release.path cluster={CLUSTER} to=web=v3`" in told
+    assert (refused.value.code, refused.value.exit_code) == ("hop", 2)
+    assert (changed(master), master.pins) == (before, {})
+    master.commit(80, version="v2")
+    with pytest.raises(HopError, match=r"`salt-run rollout\.plan upgrade cluster=shop .*main`"):
+        master.rolling().plan(CHANGE, "main")
+    planned = master.rolling().plan(Request("upgrade", CLUSTER), "main")
+    assert "Web: v1 -> v2 on web01-03" in planned.text
+    assert [(one.product, one.before, one.after) for one in planned.plan.releases] == [
+        ("web", "v1", "v2")
+    ]
+    done = master.rolling().run(master.rolling().begin(planned.hash))
+    back, _ = master.rolling().undoing(done["rollout"])
+    assert [(one.before, one.after) for one in back.plan.releases] == [("v2", "v1")]
+
+
+def test_what_failed_within_the_budget_is_ended_by_the_next_upgrade(
+    master: Master, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    releasing(master, monkeypatch)
+    monkeypatch.setattr(releases, "load", rolling_module.load)
+    master.commit(80, version="v2")
+    master.bus.script = lambda node, call, before: (
+        FAILS if call.fun == "state.apply" and node == WEBS[1] else WORKS
+    )
+    planned = master.rolling().plan(Request("upgrade", CLUSTER, budget=1, canary=0), "main")
+    done = master.rolling().run(master.rolling().begin(planned.hash))
+    assert done["state"] == DONE
+    rolling = master.rolling()
+    ((found,), left) = releases.mixed(rolling.model, rolling.rollouts, master.clock.now())
+    assert (found.unfinished, found.behind, {*left}) == ((WEBS[1],), {}, {WEBS[1]})
+    assert report.status_text(rolling.report(done["rollout"])).count("2 of 3 nodes have it") == 1
+    # a change is about what the model changes; it says what waits, and does it where it is named
+    with pytest.raises(PlanError, match="nothing to do"):
+        rolling.plan(CHANGE, "main")
+    master.bus.script = lambda node, call, before: WORKS
+    planned = rolling.plan(Request("upgrade", CLUSTER), "main")
+    assert planned.plan.nodes == (WEBS[1],)
+    told = f"{WEBS[1]}: web.server was begun by rollout {done['rollout']} and not finished."
+    assert planned.plan.notes == (told,)
+    assert told in planned.text
+    assert rolling.run(rolling.begin(planned.hash))["state"] == DONE
+    assert releases.mixed(rolling.model, rolling.rollouts, master.clock.now()) == ([], {})
+
+
+def test_a_cluster_between_two_releases_has_an_age(
+    master: Master, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    releasing(master, monkeypatch)
+    monkeypatch.setattr(releases, "load", rolling_module.load)
+    master.commit(80, version="v2")
+    rolling = master.rolling()
+    planned = rolling.plan(Request("upgrade", CLUSTER, nodes=("web01",)), "main")
+    assert [one.left for one in planned.plan.releases] == [(WEBS[1], WEBS[2])]
+    assert "Web: v1 -> v2 on web01; web02-03 keep an older one" in planned.text
+    rolling.run(rolling.begin(planned.hash))
+    # pins are dated by the clock of the machine
+    ((found,), _) = releases.mixed(rolling.model, rolling.rollouts, time.time() + 15 * 86400)
+    assert ({*found.behind}, found.newest, found.verdict) == ({WEBS[1], WEBS[2]}, "v2", "fail")
+    assert found.age == pytest.approx(15, abs=0.1)
+    ((found,), _) = releases.mixed(rolling.model, rolling.rollouts, time.time() + 86400)
+    assert found.verdict == "ok"
+    planned = rolling.plan(Request("upgrade", CLUSTER), "main")
+    rolling.run(rolling.begin(planned.hash))
+    assert releases.mixed(rolling.model, rolling.rollouts, time.time()) == ([], {})

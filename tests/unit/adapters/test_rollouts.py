@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ import sqlalchemy as sa
 
 from saltern.adapters import journal as journal_module
 from saltern.adapters import processes, rollout_notes
+from saltern.adapters.canaries import CanaryBook, known_guests
 from saltern.adapters.journal import Journal
 from saltern.adapters.rollouts import HISTORY, Rollouts
+from saltern.canary.types import MADE, Canary
 from saltern.errors import JournalError, LockedError, ModelError, PlanError
 from saltern.plan.types import APPLY, COMMIT, Basis, Plan, PlannedCall, Stage, Step, Wave
 from saltern.rollout.outcome import Finding
@@ -550,7 +553,7 @@ def test_seconds_of_probes_come_once_and_in_order(rollouts: Rollouts) -> None:
     rollout = rollouts.begin(plan_of(A), "ann")
 
     def row(probe: str, second: int, requests: int) -> dict[str, Any]:
-        numbers = {"requests": requests, "failed": 0, "max_ms": 12.5, "gap_ms": 0.0}
+        numbers = {"requests": requests, "failed": 0, "max_ms": 12.5, "gap_ms": 0.0, "width": 1}
         return {"probe": probe, "second": second, **numbers}
 
     rollouts.sample(rollout, [row("keystone", 7, 4), row("keystone", 8, 4)])
@@ -561,6 +564,60 @@ def test_seconds_of_probes_come_once_and_in_order(rollouts: Rollouts) -> None:
     )  # fmt: skip
     assert rollouts.samples(rollout, "glance") == (row("glance", 7, 3),)
     assert rollouts.samples("r1") == ()
+
+
+def test_hours_of_seconds_do_not_fill_the_journal(rollouts: Rollouts) -> None:
+    """Ten hours of one request a second, one of which failed; read and written every 5 minutes."""
+    rollout = rollouts.begin(plan_of(A), "ann")
+
+    def row(second: int) -> dict[str, Any]:
+        bad = second == 4321
+        numbers = {"requests": 1, "failed": int(bad), "max_ms": 9, "gap_ms": 700 if bad else 0}
+        return {"probe": "keystone", "second": second, **numbers}
+
+    hours = 10 * 3600
+    for begin in range(0, hours, 300):
+        rollouts.sample(rollout, [row(second) for second in range(begin, begin + 300)])
+    kept = rollouts.samples(rollout)
+    assert sum(found["requests"] for found in kept) == hours
+    assert [(r["second"], r["width"], r["gap_ms"]) for r in kept if r["failed"]] == [
+        (4320, 60, 700)
+    ]
+    assert len(kept) < 1800 + 2000 + 300
+    assert {found["width"] for found in kept} == {1, 10, 60}
+    begins = [(found["second"], found["width"]) for found in kept]
+    assert all(a + wide == b for (a, wide), (b, _) in pairwise(begins)), "none twice, none left out"
+    # what was put together is there already
+    rollouts.sample(rollout, [row(second) for second in range(4300, 4400)])
+    assert rollouts.samples(rollout) == kept
+
+
+def test_guests_are_those_of_canaries_that_were_made_whole(rollouts: Rollouts) -> None:
+    journal = rollouts.journal
+    assert known_guests(journal, "c1") == ()
+    book = CanaryBook(journal, "c1", "admin", "tests")
+    book.put(Canary("server", "s1", {"address": "10.0.0.5"}, MADE))
+    book.put(Canary("address", "a1", {"address": "203.0.113.9"}, "making"))
+    assert known_guests(journal, "c1") == ()
+    book.put(Canary("address", "a1", {"address": "203.0.113.9"}, MADE))
+    assert known_guests(journal, "c1") == ("203.0.113.9:7",)
+    assert known_guests(journal, "c2") == ()
+
+
+def test_the_pace_of_waves_is_without_forms_and_soaks(rollouts: Rollouts) -> None:
+    steps = [
+        ("control/1/1-gate", 30), ("control/1/2-apply", 60), ("control/1/3-soak", 600),
+        ("control/2/1-gate", 30), ("control/2/2-apply", 120),
+        ("control/3/1-runner", 900),
+    ]  # fmt: skip
+    rollout = rollouts.begin(plan_of(A), "ann")
+    for step, seconds in steps:
+        rollouts.intent(rollout, step, [], NOW)
+        rollouts.result(rollout, step, OK, {}, NOW + seconds)
+    assert rollouts.paces("c1", "change") == {}, "only those that were done"
+    rollouts.move(rollout, DONE, NOW)
+    assert rollouts.paces("c1", "change") == {"control": [1.5, 2.5]}
+    assert rollouts.durations("c1", "change") == {"control": [29.0]}
 
 
 def test_verdicts_and_evidence_are_kept(rollouts: Rollouts) -> None:

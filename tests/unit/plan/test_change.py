@@ -7,6 +7,7 @@ import pytest
 from saltern.errors import PlanError
 from saltern.plan.make import Touched, make
 from saltern.plan.request import Request
+from saltern.plan.scope import is_guest
 from saltern.plan.types import Plan, Stage
 
 from .clusters import KNOWN, NEW, OLD, example, facts, small, touched
@@ -89,6 +90,22 @@ def test_what_is_measured_and_locked(demo):
     assert "demo-core: pins" in plan.locks
     assert "demo-core: role keystone.server" in plan.locks
     assert "demo-core: role haproxy.proxy" in plan.locks
+
+
+def test_guests_are_measured_where_anything_is(demo):
+    told = touched(demo, "keystone.server")
+    request = Request("change", "demo-core")
+    now = facts(demo, guests=("203.0.113.9:7",))
+    plan = make(request, demo, demo, now, told, KNOWN)
+    (guest,) = [probe for probe in plan.probes if is_guest(probe.name)]
+    assert (guest.name, guest.node, guest.kind, guest.target) == (
+        "guest", "cfg01.demo-core.test", "tcp", "203.0.113.9:7",
+    )  # fmt: skip
+    now = facts(demo, guests=("203.0.113.9:7", "203.0.113.10:7"))
+    plan = make(request, demo, demo, now, told, KNOWN)
+    assert sum(is_guest(probe.name) for probe in plan.probes) == 2
+    plan = make(Request("change", "demo-core", probes=False), demo, demo, now, told, KNOWN)
+    assert plan.probes == ()
 
 
 def test_a_plan_survives_json_and_keeps_its_hash(demo):

@@ -9,8 +9,20 @@ from typing import Any
 
 import pytest
 
-from saltern.plan.types import APPLY, VERIFY, Basis, Plan, Stage, Step, Wave
+from saltern.plan.types import (
+    APPLY,
+    VERIFY,
+    Basis,
+    Plan,
+    Probe,
+    Release,
+    Stage,
+    Step,
+    Swap,
+    Wave,
+)
 from saltern.rollout import report
+from saltern.rollout.plots import spark
 from saltern.rollout.ports import (
     ABORTED,
     BROKEN,
@@ -27,6 +39,8 @@ from saltern.rollout.ports import (
     StepRecord,
     Wishes,
 )
+from saltern.rollout.probes import summaries
+from saltern.rollout.series import series
 
 NODES = ("ctl01.x", "ctl02.x")
 
@@ -178,6 +192,8 @@ class Tags(HTMLParser):
         self.open: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: Any) -> None:
+        assert tag not in ("script", "img", "link", "iframe", "object", "use")
+        assert not [name for name, _ in attrs if name in ("href", "src") or name.startswith("on")]
         if tag != "meta":
             self.open.append(tag)
 
@@ -201,3 +217,110 @@ def test_nothing_that_was_told_can_break_out_of_a_document() -> None:
     assert rows == [
         "| control/1/apply | ctl01.x |  | &lt;script>alert(1)&lt;/script> \\| x # y |",
     ]
+
+
+# -- an upgrade ------------------------------------------------------------------------------------
+
+UPGRADED = Release(
+    "openstack",
+    "OpenStack",
+    "2025.1",
+    "2026.1",
+    NODES,
+    roles=("keystone.server",),
+    left=("ctl9.x",),
+)
+SWAP = Swap("keystone.server", "keystone-2025.1.tar.zst", "1" * 64, "k-2026.1.tar.zst", "2" * 64, 2)
+UPGRADE = replace(
+    PLAN,
+    workflow="upgrade",
+    releases=(UPGRADED,),
+    artifacts=(SWAP,),
+    probes=(
+        Probe("keystone", "cfg01", "http", "https://api:5000"),
+        Probe("guest", "cfg01", "tcp", "203.0.113.9:7"),
+    ),
+)
+
+
+def rows_of(probe: str, seconds: range, *bad: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "probe": probe, "second": second, "requests": 4, "failed": 4 if second in bad else 0,
+            "max_ms": 20, "gap_ms": 1500 if second in bad else 0,
+        }
+        for second in seconds
+    ]  # fmt: skip
+
+
+def upgrade_report(*records: StepRecord, state: str = DONE, rows: Any = ()) -> dict[str, Any]:
+    found = [item.to_json() for item in summaries(UPGRADE.probes, rows)]
+    verdict = {
+        "step": "control/1/verify", "node": NODES[0], "verdict": "warn", "code": "disk-low",
+        "sentence": "little room",
+    }  # fmt: skip
+    extras = report.Extras(probes=found, series=series(rows), verdicts=[verdict])
+    about = replace(ABOUT, ended=1120.0 if state == DONE else None)
+    return report.build(rollout(state, *records, plan=UPGRADE), about, extras)
+
+
+def test_an_upgrade_tells_its_path_its_artifacts_and_how_far_it_is() -> None:
+    half = upgrade_report(*ALL_OK[:2], state=RUNNING)
+    (path,) = half["releases"]
+    assert (path["reached"], path["waiting"], path["left"]) == (
+        [NODES[0]], [NODES[1]], ["ctl9.x"],
+    )  # fmt: skip
+    told = "OpenStack 2025.1 -> 2026.1: 1 of 2 nodes have it, ctl02 waits; ctl9 not in this plan"
+    assert told in report.status_text(half)
+    failed = upgrade_report(BAD, state=FAILED)
+    assert failed["releases"][0]["reached"] == []
+    whole = upgrade_report(*ALL_OK)
+    for text in (report.markdown(whole), report.page(whole)):
+        for part in ("Path", "2025.1", "2026.1", "2 of 2", "1" * 64, "2" * 64, "+0%", "disk-low"):
+            assert part in text
+        assert "0 questions before waves and 0 after them; 1 answers were not simply ok" in text
+        # it has a probe of a guest, so nothing is missing
+        assert "No guest was measured" not in text
+
+
+def test_requests_and_failures_are_drawn_by_the_second() -> None:
+    rows = [*rows_of("keystone", range(1000, 1120), 1042), *rows_of("guest", range(1000, 1120))]
+    data = upgrade_report(*ALL_OK, rows=rows)
+    assert json.loads(json.dumps(data)) == data
+    page = report.page(data)
+    parser = Tags()
+    parser.feed(page)
+    assert parser.open == []
+    assert page.count("<svg ") == 2
+    assert "up to 4 requests a second, 4 of 480 failed" in page
+    assert page.count('class="bad"') == 1
+    assert page.count('class="mark"') == 2, "where the stage began, in both"
+    # the one bar of failures is where they were: at 42 of 120 seconds
+    assert f'<path class="bad" d="M{42 * 720 / 120:.1f} ' in page
+    assert "http" not in page, "nothing comes from outside"
+    text = report.markdown(data)
+    assert "The longest gap was at 1970-01-01 00:17:22Z." in text
+    assert "requests |" + "█" * 60 + "| from 1970-01-01 00:16:40Z to 1970-01-01 00:18:40Z" in text
+    assert "failed   |" + " " * 21 + "█" + " " * 38 + "| up to 4 a second" in text
+    # guests come last
+    assert text.index("keystone: 480 requests") < text.index("guest: 480 requests, 0 failed")
+
+
+def test_hours_of_probes_make_a_page_of_bearable_size() -> None:
+    names = [f"probe{number}" for number in range(12)]
+    rows = [row for name in names for row in rows_of(name, range(0, 6 * 3600, 7))]
+    plan = replace(UPGRADE, probes=tuple(Probe(name, "cfg01", "tcp", "x:1") for name in names))
+    found = [item.to_json() for item in summaries(plan.probes, rows)]
+    state = rollout(DONE, *ALL_OK, plan=plan)
+    data = report.build(state, ABOUT, report.Extras(probes=found, series=series(rows)))
+    assert len(report.page(data)) < 200_000
+    assert len(report.markdown(data)) < 20_000
+    assert "No guest was measured: none is known." in report.markdown(data)
+
+
+@pytest.mark.parametrize("count", [0, 1, 59, 60, 61, 500])
+def test_a_line_of_blocks_shows_whatever_is_not_zero(count: int) -> None:
+    line = spark([0] * count + [1] + [0] * count + [1000])
+    assert len(line) <= 60
+    assert line[-1] == "█"
+    assert "▁" in line or count == 0
