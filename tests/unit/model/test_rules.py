@@ -145,7 +145,7 @@ def no_stage(content: Files) -> None:
 
 
 def more_life(content: Files) -> None:
-    life(content, WEB, "web.server", max_unavailable="30%", health=[{"unit": "web"}])
+    life(content, WEB, "web.server", max_unavailable="30%", mixed_days=7, health=[{"unit": "web"}])
 
 
 def unknown_after(content: Files) -> None:
