@@ -43,6 +43,9 @@ DISTRIBUTION = "/usr/lib/python3/dist-packages"
 TIMEOUT = 60
 
 
+RELEASES = "/opt/openstack"
+
+
 def __virtual__():
     missing = [tool for tool in ("tar",) if not salt.utils.path.which(tool)]
     if missing:
@@ -208,6 +211,39 @@ def install(name, source, sha256, ca=CA):
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return {"old": before, "new": info(name).get("sha256")}
+
+
+def prefetch(service, source, ca=CA, root=RELEASES):
+    """
+    Have the code of a release beside the one that runs, before its turn comes.
+
+    service
+        Name of the service.
+    source
+        Its ``source`` in the pillar: ``release``, ``url`` and ``sha256`` of an environment. Other
+        engines have nothing that could lie beside what runs.
+    ca
+        As for :py:func:`artifact.fetch <fetch>`.
+    root
+        Where environments lie, by release and service.
+
+    Returns a sentence. Raises ``CommandExecutionError``: then nothing was changed. An environment
+    of that release which is there already is left alone, whatever it is: something may run from it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt ctl01.example.test artifact.prefetch keystone \\
+            '{release: "2026.1", url: "https://cfg01.example.test/artifacts/x.tar.zst", sha256: 9f86…}'
+    """
+    if source.get("engine", "venv") != "venv" or not source.get("url"):
+        return f"{service} has no environment to fetch."
+    path = f"{root}/{source['release']}/{service}"
+    if os.path.isdir(path):
+        return f"{path} is there."
+    install(path, source["url"], source["sha256"], ca)
+    return f"{path} was fetched."
 
 
 def switch(link, target):

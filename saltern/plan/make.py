@@ -140,7 +140,8 @@ class Maker:
         work = choose(self.request, self.target, self.facts, self._touched_roles())
         fleet = self._fleet()
         steps = self._steps(fleet, sync=self.request.workflow == "upgrade")
-        stages = self._stages(work.roles, fleet, steps)
+        first = self._prefetched(work.roles, steps) if self.request.workflow == "upgrade" else []
+        stages = [*first, *self._stages(work.roles, fleet, steps)]
         if self.request.workflow == "upgrade":
             stages += self._finalized(self._touched_roles(), work.roles, fleet, steps)
         return self._whole(stages, [*self._commit(work, steps)], work)
@@ -590,6 +591,19 @@ class Maker:
 
     def _units(self, role: str, node: str) -> tuple[str, ...]:
         return self.target.units(role, node) if role in self.target.of(node) else ()
+
+    def _prefetched(self, work: Mapping[str, tuple[str, ...]], steps: Steps) -> list[Stage]:
+        """Fetch on all nodes first: one that lacks it stops the upgrade before anything is touched.
+
+        It also tells the nodes whose turn comes later what the schema is that the first one expands.
+        """
+        found = steps.prefetch(work)
+        if not found:
+            return []
+        nodes = found[-1].nodes
+        wave = make_steps.wave("prefetch", 1, "all", nodes, found)
+        title = found[-1].title
+        return [Stage("prefetch", ROLE_STAGES[0], title, (), (wave,))]
 
     def _finalized(
         self,

@@ -273,6 +273,13 @@ class Roles:
         kinds = (actions.CALLS, actions.RUNS)
         return actions.read_actions(*self._declared(role, node, "leave"), kinds)
 
+    def prefetch(self, role: str, node: str) -> tuple[Action, ...]:
+        """Return what a node fetches before an upgrade touches the first one.
+
+        :raises PlanError: what is declared is none
+        """
+        return actions.read_actions(*self._declared(role, node, "prefetch"), (actions.CALLS,))
+
     def finalize(self, role: str, node: str) -> tuple[Action, ...]:
         """Return what ends an upgrade once every member of a role has it.
 

@@ -53,6 +53,8 @@ REBOOT_LIMIT = 1800.0
 #: Phases of an upgrade that leave what runs alone, so that they come before the drain; a schema is
 #: expanded by what the old code can go on with.
 EARLY = ("prefetch", "check", "backup", "expand")
+#: Seconds that all nodes have to fetch what an upgrade needs.
+FETCH_LIMIT = 3600.0
 #: The phase that is the role itself.
 PLAIN = "apply"
 #: Phases that the wave does by itself for every role.
@@ -474,6 +476,34 @@ class Steps:
                     )
                 )
         return found
+
+    def prefetch(self, work: Mapping[str, Collection[str]]) -> list[Step]:
+        """Let all nodes of an upgrade fetch what its roles want, while all of them serve.
+
+        They get the modules of the revision, not its pillar: what to fetch is in the calls.
+
+        :param work: touched roles by node
+        """
+        groups: dict[str, tuple[PlannedCall, list[str]]] = {}
+        for node, roles in sorted(work.items()):
+            for role in roles:
+                for action in self.target.prefetch(role, node):
+                    call = _call(action, node, self._names(node, (node,)))
+                    same = json.dumps([call.fun, call.arg, call.kwarg], sort_keys=True, default=str)
+                    ids = groups.setdefault(same, (call, []))[1]
+                    if node not in ids:
+                        ids.append(node)
+        if not groups:
+            return []
+        calls = tuple(replace(call, nodes=tuple(ids)) for call, ids in groups.values())
+        nodes = tuple(sorted({node for call in calls for node in call.nodes}))
+        title = f"{short(nodes)} fetch what the new release needs"
+        found = []
+        bare = tuple(node for node in nodes if node not in self.equipped)
+        if self.sync and bare:
+            found.append(refresh(bare, sync=True))
+            self.equipped |= {*bare}
+        return [*found, Step("", CALL, title, nodes, calls=calls, limit=FETCH_LIMIT)]
 
     def final(self, role: str, actions: Sequence[Action]) -> list[Step]:
         """End an upgrade of a role: prove all of its members, act on one, prove them again.

@@ -130,6 +130,27 @@ def test_a_rebuilt_release_replaces_the_whole_directory(
     assert not place.left_over()
 
 
+def test_a_release_is_fetched_beside_the_one_that_runs(
+    minion: Minion, place: Place, one: Archive, two: Archive
+) -> None:
+    minion.run("artifact.deployed", **place.arguments(one))
+
+    def fetched(release: str, archive: Archive, **more: Any) -> str:
+        source = {"release": release, "url": archive.source, "sha256": archive.sha256, **more}
+        return str(minion.call("artifact.prefetch", "service", source, root=str(place.root)))
+
+    newer = Place(place.root, "2")
+    assert fetched("2", two) == f"{newer.name} was fetched."
+    assert (newer.name / "bin/run").read_text() == "two"
+    assert (place.current / "bin/run").read_text() == "one"
+    assert fetched("2", two) == f"{newer.name} is there."
+    # what may be in use is not replaced before its turn
+    assert fetched("1", two) == f"{place.name} is there."
+    assert (place.name / "bin/run").read_text() == "one"
+    assert "no environment" in fetched("3", two, engine="pkg")
+    assert not (place.root / "3").exists()
+
+
 def test_a_wrong_checksum_names_both_and_changes_nothing(
     minion: Minion, place: Place, one: Archive, two: Archive
 ) -> None:

@@ -167,6 +167,32 @@ def test_a_schema_is_expanded_while_its_node_is_in_service_and_the_role_applied_
         ], done
 
 
+def test_all_nodes_fetch_before_the_first_is_touched():
+    """Later ones then know the schema that the first one expands, and a missing file stops it."""
+
+    def source(release: str) -> dict[str, object]:
+        fetch = {"call": "artifact.prefetch", "args": ["a", {"release": release}]}
+        return {"prefetch": [fetch], "upgrade": ["apply"]}
+
+    members = {"a.x": THREE, "a.y": THREE[:1], "b.z": THREE}
+    nodes = small(members, {"a.x": source("2"), "a.y": source("2")})
+    plan = plan_of("upgrade", nodes, told=touched(nodes, *members))
+    first = plan.stages[0]
+    ((_, step),) = [(wave, step) for wave in first.waves for step in wave.steps[1:]]
+    assert (first.name, [wave.nodes for wave in first.waves]) == ("prefetch", [tuple(THREE)])
+    # two roles of a node that want the same ask once
+    (call,) = step.calls
+    assert (call.fun, call.arg, call.nodes) == (
+        "artifact.prefetch", ("a", {"release": "2"}), tuple(THREE)
+    )  # fmt: skip
+    # modules are sent once, with that: not again when a node's turn comes
+    sent = [s.id for _, _, s in plan.steps() for c in s.calls if c.fun == "saltutil.sync_all"]
+    assert sent == ["prefetch/1/1-refresh"]
+    assert [stage.name for stage in plan_of("change", nodes, told=touched(nodes, "a.x")).stages][
+        0
+    ] == "control"
+
+
 def test_phases_in_opposite_orders_are_refused():
     nodes = small(
         {"a.x": ["n1"], "b.y": ["n1"]},
