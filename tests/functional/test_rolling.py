@@ -649,3 +649,13 @@ def test_a_cluster_between_two_releases_has_an_age(
     planned = rolling.plan(Request("upgrade", CLUSTER), "main")
     rolling.run(rolling.begin(planned.hash))
     assert releases.mixed(rolling.model, rolling.rollouts, time.time()) == ([], {})
+
+
+def test_a_rollout_over_its_budget_says_why_with_a_code(master: Master) -> None:
+    master.commit(8080)
+    master.bus.script = lambda node, call, before: (
+        FAILS if call.fun == "state.apply" and node == WEBS[1] else WORKS
+    )
+    answer = master.rolling().run(begun(master))
+    assert (answer["state"], answer["retcode"], answer["code"]) == (FAILED, 1, "rollout")
+    assert "rollout.retry" in answer["comment"]
