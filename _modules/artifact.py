@@ -235,7 +235,7 @@ def prefetch(service, source, ca=CA, root=RELEASES):
     .. code-block:: bash
 
         salt ctl01.example.test artifact.prefetch keystone \\
-            '{release: "2026.1", url: "https://cfg01.example.test/artifacts/x.tar.zst", sha256: 9f86…}'
+            '{release: "2026.1", url: "https://cfg01.example.test/x.tar.zst", sha256: 9f86d0…}'
     """
     if source.get("engine", "venv") != "venv" or not source.get("url"):
         return f"{service} has no environment to fetch."

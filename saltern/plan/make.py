@@ -595,7 +595,7 @@ class Maker:
     def _prefetched(self, work: Mapping[str, tuple[str, ...]], steps: Steps) -> list[Stage]:
         """Fetch on all nodes first: one that lacks it stops the upgrade before anything is touched.
 
-        It also tells the nodes whose turn comes later what the schema is that the first one expands.
+        Nodes whose turn comes later then know the schema that the first one expands.
         """
         found = steps.prefetch(work)
         if not found:

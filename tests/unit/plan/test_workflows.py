@@ -188,9 +188,8 @@ def test_all_nodes_fetch_before_the_first_is_touched():
     # modules are sent once, with that: not again when a node's turn comes
     sent = [s.id for _, _, s in plan.steps() for c in s.calls if c.fun == "saltutil.sync_all"]
     assert sent == ["prefetch/1/1-refresh"]
-    assert [stage.name for stage in plan_of("change", nodes, told=touched(nodes, "a.x")).stages][
-        0
-    ] == "control"
+    change = plan_of("change", nodes, told=touched(nodes, "a.x"))
+    assert change.stages[0].name == "control"
 
 
 def test_phases_in_opposite_orders_are_refused():

@@ -1,4 +1,0 @@
-# The new release's code, beside the one that runs.
-{%- from "glance/config.jinja" import server with context %}
-{%- import "oslo/upgrade.jinja" as upgrade with context %}
-{{ upgrade.prefetch("glance", server) }}
