@@ -29,7 +29,7 @@ def __virtual__():
     return __virtualname__
 
 
-def sign(purpose, text=b""):
+def sign(purpose, text=""):
     """
     Return an HMAC-SHA256 as hexadecimal digits, with a key that is made from the host's for a
     purpose.
@@ -37,7 +37,7 @@ def sign(purpose, text=b""):
     purpose
         What it is for; two purposes never have the same key
     text
-        Bytes
+        Text or bytes
 
     CLI Example:
 

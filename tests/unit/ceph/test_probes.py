@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -120,14 +122,19 @@ def test_after_a_write_that_failed_either_content_is_right(store: Store) -> None
     assert session.ask() is True
 
 
+def clock(monkeypatch: pytest.MonkeyPatch, *seconds: float) -> None:
+    """What the probe reads of a clock; that of all else (other threads, too) goes on."""
+    left = iter(seconds)
+    told = SimpleNamespace(**{**vars(time), "monotonic": lambda: next(left)})
+    monkeypatch.setattr(probe_ceph, "time", told)
+
+
 @pytest.mark.usefixtures("store", "gateway")
 @kinds
 def test_what_is_too_late_is_failed(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     session = opened(kind)
-    seconds = iter((0.0, 4.0, 4.0, 9.0))
-    if kind != "s3":  # librados is told the limit beforehand, and asks no clock
-        seconds = iter((0.0, 9.0))
-    monkeypatch.setattr(probe_ceph.time, "monotonic", lambda: next(seconds))
+    # librados is told the limit beforehand, and asks no clock
+    clock(monkeypatch, *((0.0, 4.0, 4.0, 9.0) if kind == "s3" else (0.0, 9.0)))
     assert session.ask() is False
 
 
@@ -135,8 +142,7 @@ def test_a_gateway_has_no_more_time_than_there_is(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = opened("s3")
-    seconds = iter((0.0, 9.0))
-    monkeypatch.setattr(probe_ceph.time, "monotonic", lambda: next(seconds))
+    clock(monkeypatch, 0.0, 9.0)
     with pytest.raises(CommandExecutionError):
         session.ask()
     assert set(gateway.objects) == {"/probe"}
