@@ -35,7 +35,7 @@ def __virtual__():
     return __virtualname__
 
 
-def take(role, only=None, base=None):
+def take(role, only=None, base=None, label=None):
     """
     Make a bundle with a dump of every database of this server, all of one moment.
 
@@ -45,6 +45,8 @@ def take(role, only=None, base=None):
         Names of databases; None: all
     base
         Of kinds that build on another one; not of this
+    label
+        What it is taken for, ``before-2026.1``
 
     Writes are held on this server meanwhile. Returns what ``backup_bundle.finish`` does. Raises
     CommandExecutionError; the server then has no such bundle.
@@ -62,7 +64,7 @@ def take(role, only=None, base=None):
     if missing or not names:
         raise CommandExecutionError(f"There is no database {', '.join(missing)} on this server.")
     dump = [*__salt__["backup_mariadb.options"]("mariadb-dump"), *_DUMP]
-    bundle = __salt__["backup_bundle.begin"](role, KIND, databases={})
+    bundle = __salt__["backup_bundle.begin"](role, KIND, databases={}, label=label or "")
     began = time.monotonic()
     held = __salt__["backup_mariadb.pause"]()
     try:

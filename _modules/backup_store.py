@@ -24,7 +24,7 @@ _PATH = re.compile(r"^[a-z0-9_]+\.[a-z0-9_]+/[A-Za-z0-9.-]+/[0-9]{8}T[0-9]{6}Z-[
 #: What decisions need of a manifest; the rest stays here.
 _TOLD = (
     "format", "cluster", "role", "kind", "host", "id", "taken", "finished", "base", "full", "lsn",
-    "position", "key", "held", "version",
+    "position", "key", "held", "version", "label",
 )  # fmt: skip
 
 

@@ -34,7 +34,8 @@ def __virtual__():
 
 @salt_runner
 def take(
-    roles=None, kinds=None, databases=None, cluster=None, interrupt=False, idle=False, test=False
+    roles=None, kinds=None, databases=None, cluster=None, interrupt=False, idle=False, label=None,
+    test=False,
 ):  # fmt: skip
     """
     Make bundles of everything that the model calls stateful.
@@ -52,6 +53,8 @@ def take(
         Hold what clients write where only the member that they write to is left
     idle
         Not while a rollout is under way, as for a schedule
+    label
+        What logical bundles are taken for, ``before-2026.1``: ``backup.restore`` finds them by it
     test
         Only say what would be taken
 
@@ -74,6 +77,7 @@ def take(
         databases=listed(databases),
         interrupt=bool(interrupt),
         longest=int(settings.get("incrementals", run.LONGEST)),
+        label=str(label or ""),
         test=bool(test),
     )
     return done.to_ret(test=bool(test))
@@ -208,7 +212,7 @@ def verify(bundle=None, roles=None, cluster=None):
 @salt_runner
 def restore(
     role=GALERA, bundle=None, point=None, databases=None, suffix=None, kind=None, host=None,
-    replace=False, cluster=None, test=False,
+    replace=False, label=None, cluster=None, test=False,
 ):  # fmt: skip
     """
     Restore from a bundle; without ``replace`` nothing that is there is touched.
@@ -229,6 +233,8 @@ def restore(
         Of roles whose hosts have data of their own: whose, and where
     replace
         Put the data in the place of those that are there, whose services must be stopped
+    label
+        Of ``logical``: only a bundle that was taken for this
     cluster
         Name of the cluster; default ``saltern:cluster`` of the master
     test
@@ -258,7 +264,12 @@ def restore(
                 cure="Say suffix=_rehearsal to load them beside, or replace=True",
             )
         done = backups.load(
-            role, {name: f"{name}{suffix or ''}" for name in names}, bundle, when, test=test
+            role,
+            {name: f"{name}{suffix or ''}" for name in names},
+            bundle,
+            when,
+            label=str(label or ""),
+            test=test,
         )
     elif kind == bundles.FULL:
         if not replace or databases:

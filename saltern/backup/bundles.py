@@ -47,6 +47,7 @@ class Bundle:
     :param position: what a Galera cluster had committed, ``uuid:seqno``
     :param key: name of the key that it is encrypted with
     :param databases: names of those in it
+    :param label: what it was taken for
     """
 
     path: str
@@ -63,6 +64,7 @@ class Bundle:
     position: str = ""
     key: str = ""
     databases: tuple[str, ...] = ()
+    label: str = ""
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Bundle:
@@ -87,6 +89,7 @@ class Bundle:
             position=(row.get("position") or {}).get("wsrep") or "",
             key=row.get("key") or "",
             databases=tuple(row.get("databases") or ()),
+            label=row.get("label") or "",
         )
 
     @property

@@ -62,6 +62,7 @@ def at(
     *,
     host: str = "",
     databases: Sequence[str] = (),
+    label: str = "",
 ) -> Bundle:
     """Return the newest bundle that holds the data of a point in time, or what was before it.
 
@@ -71,16 +72,19 @@ def at(
     :param point: not later than this; None: the newest
     :param host: only of this one, where each has data of its own
     :param databases: that it must have
+    :param label: what it must have been taken for; empty: whatever for
     :raises BackupRefusedError: there is none
     """
     mine = [one for one in bundles if one.role == role and one.lineage == lineage]
     mine = [one for one in mine if not host or one.host == host]
+    mine = [one for one in mine if not label or one.label == label]
     named = [one for one in mine if set(databases) <= set(one.databases)]
     fits = [one for one in named if point is None or one.finished <= point]
     usable = [one for one in fits if whole(bundles, one)]
     if usable:
         return max(usable, key=lambda one: (one.finished, one.path))
     what = f"{lineage} bundle of {role}{f' of {host}' if host else ''}"
+    what += f" with the label {label}" if label else ""
     if not mine:
         raise BackupRefusedError(f"there is no {what}", cure="Take one with `salt-run backup.take`")
     if not named:

@@ -111,6 +111,7 @@ class Backups:
         databases: Sequence[str] = (),
         interrupt: bool = False,
         longest: int = LONGEST,
+        label: str = "",
         test: bool = False,
     ) -> Done:
         """Make bundles of what the model calls stateful.
@@ -120,10 +121,13 @@ class Backups:
         :param databases: only these, of logical ones; none: all
         :param interrupt: hold the writes of clients where only the member that they use is left
         :param longest: incremental bundles that one full one may have
+        :param label: what logical ones are taken for, so that they are found again
         :param test: only say what would be done
         :raises BackupRefusedError: there is no server, no room, or a host that cannot send
         """
         chosen = self.sources.chosen(roles)
+        if label and tuple(kinds) != (LOGICAL,):
+            raise BackupRefusedError("only logical bundles have a label", cure="Say kinds=logical")
         work = [(source, kind) for source in chosen for kind in kinds if kind in source.kinds]
         if not work:
             raise BackupRefusedError(
@@ -137,7 +141,9 @@ class Backups:
                 if test:
                     done.changes[f"{source.role} {name}"] = f"would be taken of {source.order}"
                     continue
-                self._take(done, store, source, name, list(databases), interrupt, longest)
+                more: dict[str, Any] = {"only": list(databases)} if databases else {}
+                more |= {"label": label} if label else {}
+                self._take(done, store, source, name, more, interrupt, longest)
             except SalternError as err:
                 done.failed.append(str(err))
         if done.failed:
@@ -154,7 +160,7 @@ class Backups:
         store: Store,
         source: Source,
         name: str,
-        databases: list[str],
+        more: Mapping[str, Any],
         interrupt: bool,
         longest: int,
     ) -> None:
@@ -165,8 +171,8 @@ class Backups:
                 self._try(done, source, source.kinds[name], (node,), {}, {})
             return
         nodes = choose.takers(candidates, name, based, interrupt=interrupt)
-        more = {"only": databases} if databases and name == LOGICAL else {}
-        self._try(done, source, source.kinds[name], nodes, based, more)
+        told = more if name == LOGICAL else {}
+        self._try(done, source, source.kinds[name], nodes, based, told)
         taken = done.more.get("bundles", [])
         if taken and candidates.writer in taken[-1]["path"].split("/"):
             done.comment.append(f"{candidates.writer} is the one that clients write to.")
@@ -282,6 +288,7 @@ class Backups:
         bundle: str = "",
         point: datetime | None = None,
         *,
+        label: str = "",
         test: bool = False,
     ) -> Done:
         """Put databases back from dumps, under their own names or under others.
@@ -290,11 +297,13 @@ class Backups:
         :param databases: name in the bundle to the name it gets; the same one replaces
         :param bundle: its path; empty: the newest of the point in time
         :param point: not later than this; None: the newest
+        :param label: what it was taken for
         :param test: only say what would be done
         :raises BackupRefusedError: there is no such bundle, or it lacks a database
         """
         (source,) = self.sources.chosen([role])
-        _, one = self.find(source, bundle, LOGICAL, point, databases=tuple(databases))
+        wanted = {"databases": tuple(databases), "label": label}
+        _, one = self.find(source, bundle, LOGICAL, point, **wanted)
         lost = sorted(set(databases) - set(one.databases))
         if lost or not databases:
             raise BackupRefusedError(

@@ -264,9 +264,9 @@ class _Undo:
     def _stage(self, stage: Stage, waves: Sequence[Wave]) -> Stage | None:
         about_nodes = [wave for wave in waves if wave.nodes]
         # what is broken is mended first, then the latest goes first; forms end a stage as ever
-        order = sorted(about_nodes, key=lambda w: (not ({*w.nodes} & self.broken), -w.number)) + [
-            wave for wave in waves if not wave.nodes
-        ]
+        order = sorted(about_nodes, key=lambda w: (not ({*w.nodes} & self.broken), -w.number))
+        ends = [wave for wave in waves if wave.name.startswith(make_steps.FINALIZE)]
+        order += [wave for wave in waves if not wave.nodes and wave not in ends] + ends[::-1]
         made: list[Wave] = []
         for wave in order:
             if wave.name.startswith(make_steps.FINALIZE):

@@ -99,12 +99,21 @@ def test_a_broken_chain_gives_way_to_the_one_before() -> None:
             "is as old as 2026-06-06T12:00:00Z; the oldest one is",
         ),
         ({"host": "inf01"}, "there is no logical bundle of galera.server of inf01"),
+        ({"label": "before-2027.1"}, "of galera.server with the label before-2027.1"),
         ({"databases": ("glance",)}, "no logical bundle of galera.server has glance"),
     ],
 )
 def test_why_there_is_none(more: dict[str, Any], said: str) -> None:
     with pytest.raises(BackupRefusedError, match=said):
         choose.at(CHAIN, ROLE, LOGICAL, **more)
+
+
+def test_what_was_taken_for_something_is_found_behind_newer_ones() -> None:
+    """A nightly bundle after an upgrade is none to go back behind it."""
+    marked = bundle(7, LOGICAL, age=4, label="before-2026.1")
+    found = (*CHAIN, marked, bundle(8, LOGICAL, age=1))
+    assert choose.at(found, ROLE, LOGICAL).id == "8"
+    assert choose.at(found, ROLE, LOGICAL, label="before-2026.1") == marked
 
 
 def test_a_chain_of_which_nothing_is_whole_is_said() -> None:

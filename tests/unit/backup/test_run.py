@@ -189,6 +189,15 @@ def test_verify_says_what_the_server_has_lost(world: World) -> None:
     assert world.asked() == []
 
 
+def test_what_a_dump_is_taken_for_is_told_to_the_node(world: World) -> None:
+    world.backups().take([ROLE], ["logical"], databases=["nova"], label="before-2026.1")
+    assert world.kwargs("backup_dump.take") == [{"only": ["nova"], "label": "before-2026.1"}]
+    with pytest.raises(BackupRefusedError, match="only logical bundles have a label"):
+        world.backups().take([ROLE], label="before-2026.1")
+    with pytest.raises(BackupRefusedError, match=r"with the label before-2027\.1"):
+        world.backups().load(ROLE, {"nova": "nova"}, label="before-2027.1")
+
+
 def test_databases_are_replaced_or_loaded_beside(world: World) -> None:
     world.backups().load(ROLE, {"nova": "nova"})
     world.backups().load(ROLE, {"nova": "nova_rehearsal"})

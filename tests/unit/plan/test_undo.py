@@ -305,3 +305,35 @@ def test_nodes_that_were_added_are_taken_out_by_a_plan_of_its_own():
         "r1: n2 came with it, and the revision before does not know them. Take them out of the"
         " model, commit, and run `salt-run rollout.plan scale-in nodes=n2`."
     )
+
+
+def test_the_end_of_an_upgrade_goes_back_by_its_dumps():
+    """The databases are loaded before the first node gets the old release again."""
+    nodes = example("demo")
+    request = Request.read("upgrade", "demo", {})
+    told = touched(nodes, "keystone.server", "nova.database")
+    plan = make(request, nodes, nodes, facts(nodes), told, KNOWN)
+    ends = [
+        step for stage in plan.stages if stage.name == "finalize" for _, _, step in plan.steps()
+    ]
+    assert plan.no_return == ""
+    assert {"backup.take"} == {step.runner for step in ends if step.runner}
+    with_all = records(plan)
+    assert any("is contracted" in sentence for sentence in losses(plan, with_all))
+    back = undo(plan, with_all, rollout="r1")
+    order = [step for _, _, step in back.steps() if step.kind in ("runner", "apply", "pin")]
+    first = next(number for number, step in enumerate(order) if step.kind == "pin")
+    assert [(step.runner, step.kwarg["databases"]) for step in order[:first]] == [
+        ("backup.restore", ["nova", "nova_api", "nova_cell0"]),
+        ("backup.restore", ["keystone"]),
+    ]
+    assert all(step.kwarg["label"] == "before-2025.1" for step in order[:first])
+
+
+def test_without_dumps_the_end_of_an_upgrade_is_no_way_back():
+    nodes = example("demo-core")
+    request = Request.read("upgrade", "demo-core", {})
+    plan = make(request, nodes, nodes, facts(nodes), touched(nodes, "keystone.server"), KNOWN)
+    assert plan.no_return.startswith("finalize/1/")
+    with pytest.raises(PlanError, match="passed its point of no return"):
+        undo(plan, records(plan), rollout="r1")
