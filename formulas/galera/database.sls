@@ -2,7 +2,7 @@
 # others find there.
 {%- from "galera/map.jinja" import galera with context %}
 {%- set database = galera.database %}
-{%- for name, spec in (database.database | dictsort if database.enabled else []) if spec %}
+{%- for name, spec in (database.database | dictsort if database.enabled else []) if spec is not none %}
 {%- set charset = spec.get("charset", "utf8mb3") %}
 
 galera-database-{{ name }}:
