@@ -140,7 +140,9 @@ class Maker:
         work = choose(self.request, self.target, self.facts, self._touched_roles())
         fleet = self._fleet()
         steps = self._steps(fleet, sync=self.request.workflow == "upgrade")
-        first = self._prefetched(work.roles, steps) if self.request.workflow == "upgrade" else []
+        first = (
+            self._prefetched(work.roles, fleet, steps) if self.request.workflow == "upgrade" else []
+        )
         stages = [*first, *self._stages(work.roles, fleet, steps)]
         if self.request.workflow == "upgrade":
             stages += self._finalized(self._touched_roles(), work.roles, fleet, steps)
@@ -592,7 +594,9 @@ class Maker:
     def _units(self, role: str, node: str) -> tuple[str, ...]:
         return self.target.units(role, node) if role in self.target.of(node) else ()
 
-    def _prefetched(self, work: Mapping[str, tuple[str, ...]], steps: Steps) -> list[Stage]:
+    def _prefetched(
+        self, work: Mapping[str, tuple[str, ...]], fleet: Fleet, steps: Steps
+    ) -> list[Stage]:
         """Fetch on all nodes first: one that lacks it stops the upgrade before anything is touched.
 
         Nodes whose turn comes later then know the schema that the first one expands.
@@ -603,7 +607,9 @@ class Maker:
         nodes = found[-1].nodes
         wave = make_steps.wave("prefetch", 1, "all", nodes, found)
         title = found[-1].title
-        return [Stage("prefetch", ROLE_STAGES[0], title, (), (wave,))]
+        stage = self._stage("prefetch", ROLE_STAGES[0], title, (), [wave], (), fleet)
+        # nobody is taken out of service: the pace is that of the network
+        return [replace(stage, budget=0, on_failure=STOP, rate=0.0)]
 
     def _finalized(
         self,

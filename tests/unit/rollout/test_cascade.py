@@ -27,7 +27,7 @@ from tests.unit.rollout.test_engine import Bench
 CLUSTER = "iaas"
 COMPUTES = tuple(f"cmp{number:03}.iaas.test" for number in range(1, 81))
 #: what earlier rollouts took, in minutes a wave
-PACES = {name: [3.0] for name in ("control", "control.2", "control.3")}
+PACES = {name: [3.0] for name in ("prefetch", "control", "control.2", "control.3")}
 COMPUTE = "control.3"
 
 
@@ -68,10 +68,11 @@ def waiting(bench: Bench) -> list[str]:
 def test_computes_come_after_the_control_plane_in_waves_by_rack() -> None:
     plan = upgrade()
     assert [one.roles for one in plan.stages] == [
-        ("keystone.server",), ("nova.api",), ("nova.compute",),
+        (), ("keystone.server",), ("nova.api",), ("nova.compute",),
         ("keystone.server",), (),
     ]  # fmt: skip
-    assert [one.name for one in plan.stages][-2:] == ["finalize", "commit"]
+    names = [one.name for one in plan.stages]
+    assert (names[0], names[-2:]) == ("prefetch", ["finalize", "commit"])
     waves = stage(plan).waves
     assert sorted(node for wave in waves for node in wave.nodes) == list(COMPUTES)
     assert waves[0].nodes == COMPUTES[:1], "the canary"
@@ -101,10 +102,10 @@ def test_a_rate_stretches_the_schedule_and_max_unavailable_alone_is_shorter() ->
     text = show(slow)
     assert "WAVE          NODES       WHERE" in text
     assert "rack rack4" in text
-    assert "control.3/1   cmp001      rack rack1              +0:18  3" in text
+    assert "control.3/1   cmp001      rack rack1              +0:21  3" in text
     hours = lambda plan: next(line for line in show(plan).splitlines() if "In all" in line)  # noqa: E731
-    assert hours(slow).split()[-2] == "+4:15"
-    assert hours(quick).split()[-2] == "+2:21"
+    assert hours(slow).split()[-2] == "+4:18"
+    assert hours(quick).split()[-2] == "+2:24"
 
 
 def test_what_nobody_measured_is_not_made_up() -> None:
@@ -154,9 +155,9 @@ def test_a_third_failure_stops_where_two_may(broken: set[str]) -> None:
     assert (outcome.state, outcome.stage, outcome.wave) == (FAILED, COMPUTE, waves[last].number)
     assert outcome.exit_code == 1
     assert "(3 nodes failed, 2 may)" in outcome.reason
-    # whoever came through has it, nobody behind was touched, nothing is out of service; the wave
-    # that stops is not gone on with for anybody
-    came = {node for wave in waves[:last] for node in wave.nodes} - broken
+    # whoever came through has it, in the wave that stopped too; nobody behind was touched, and
+    # nothing is out of service
+    came = {node for wave in waves[: last + 1] for node in wave.nodes} - broken
     assert {*waiting(bench)} == {*COMPUTES} - came
     applied = {n for wave in waves[last + 1 :] for n in wave.nodes} & {*bench.bus.world.roles}
     assert applied == set()
