@@ -18,6 +18,7 @@ by the first one that begins a day later.
 :depends: python3-rados and python3-rbd, which the role ``ceph.common`` installs
 """
 
+import abc
 import calendar
 import contextlib
 import functools
@@ -58,7 +59,7 @@ def _s3():
     return found
 
 
-class _Session:
+class _Session(abc.ABC):
     """Writes, reads back, and remembers what is where."""
 
     def __init__(self, timeout):
@@ -83,13 +84,13 @@ class _Session:
         self.known[place] = _sum(content)
         return time.monotonic() <= end
 
+    @abc.abstractmethod
     def read(self, place, end):
         """Bytes at a place."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def write(self, place, content, end):
         """Write bytes at a place."""
-        raise NotImplementedError
 
 
 def _sum(content):

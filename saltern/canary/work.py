@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
@@ -173,7 +174,7 @@ class Work:
         return self.flock.mark in str(found.description or "")
 
 
-class Kind:
+class Kind(abc.ABC):
     """One kind of canary: how it is made, found, proven and removed.
 
     ``name``; ``service`` in the catalogue (empty: Keystone itself); ``needs``, the kinds that it is
@@ -188,42 +189,42 @@ class Kind:
     codes: ClassVar[Mapping[str, str]] = {}
     wanted = ""
 
+    @abc.abstractmethod
     def find(self, work: Work) -> Any:
         """Return what a run that was ended made and did not write down, or None.
 
         :raises CanaryError: a thing of that name is there, and not ours
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def make(self, work: Work) -> Any:
         """Make it; return what its service tells of it, with ``id``."""
-        raise NotImplementedError
 
     def ready(self, work: Work, found: Any) -> Any:
         """Do and wait for what it lacks to be whole; return what its service then tells."""
         return found
 
+    @abc.abstractmethod
     def get(self, work: Work, id: str) -> Any:
         """Return what its service tells of it.
 
         :raises openstack.exceptions.NotFoundException: it is not there (or keystoneauth1's)
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def facts(self, work: Work, found: Any) -> dict[str, Any]:
         """Return what must stay, in words: plain data without secrets."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def check(self, work: Work, canary: Canary, found: Any) -> str:
         """Prove status and data; return what was seen in a few words.
 
         :raises CanaryError: something is wrong
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def delete(self, work: Work, id: str) -> None:
         """Remove it, and wait until it is gone; one that is not there is no error."""
-        raise NotImplementedError
 
     def prove(self, work: Work, canary: Canary, found: Any) -> str:
         """Prove that a canary is the one that was made, as it was made.
