@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from datetime import timezone
 
-from saltern.adapters.master import Site
+from saltern.adapters.master import MasterEvents, Site
 from saltern.adapters.members import listed
 from saltern.adapters.modelsite import ModelSite, source_of
 from saltern.adapters.rollouts import Rollouts
@@ -346,7 +346,7 @@ def _moment(point):
 
 def _tell(sentence):
     log.info("backup: %s", sentence)
-    __salt__["event.send"]("saltern/backup", {"message": sentence})
+    MasterEvents(__opts__).emit("backup", {"message": sentence}, sentence)
 
 
 __func_alias__ = {"list_": "list"}
