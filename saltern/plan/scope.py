@@ -51,8 +51,9 @@ def probes(plan: Plan, roles: Roles, facts: Facts) -> tuple[Probe, ...]:
     """List what is measured while a plan runs: what the roles declare that it disturbs.
 
     Where anything is measured, guests that are known are, too: by TCP connections from outside.
-    Each is measured by a node that the plan leaves alone where there is one, by the master's own
-    before others, or by a member of the role that the probe names.
+    Each is measured by the master's own node, which is worked on but never taken away by a plan and
+    has the way to the guests; or by a member of the role that the probe names, one that the plan
+    leaves alone where there is one.
     """
     present = set(facts.present) - set(facts.absent)
     found: dict[str, Probe] = {}
@@ -96,5 +97,5 @@ def _observer(spec: ProbeSpec, plan: Plan, roles: Roles, present: set[str]) -> s
     else:
         masters = [node for node in roles.members(MASTER) if node in present]
         able = [*masters, *(node for node in sorted(roles.nodes) if node in present)]
-    busy = set(plan.nodes)
+    busy = set(plan.nodes) - {*roles.members(MASTER)}
     return next((node for node in able if node not in busy), able[0] if able else "")

@@ -53,6 +53,8 @@ REBOOT_LIMIT = 1800.0
 #: Phases of an upgrade that leave what runs alone, so that they come before the drain; a schema is
 #: expanded by what the old code can go on with.
 EARLY = ("prefetch", "check", "backup", "expand")
+#: Phases about what all members of a role share: the first wave does them for the others.
+ONCE = ("expand",)
 #: Seconds that all nodes have to fetch what an upgrade needs.
 FETCH_LIMIT = 3600.0
 #: The phase that is the role itself.
@@ -145,6 +147,7 @@ class Steps:
         self.away |= self._new
         self._pinned: set[str] = set()
         self._done: set[tuple[str, str]] = set()
+        self._once: set[tuple[str, str]] = set()
 
     # -- before --------------------------------------------------------------------------------
 
@@ -557,6 +560,14 @@ class Steps:
             calls.append(PlannedCall(nodes, action.name, tuple(args), kwargs, serves))
         return tuple(calls)
 
+    def due(self, role: str, phase: str) -> bool:
+        """Whether no wave before did a phase that one member does for all of its role."""
+        return phase not in ONCE or (role, phase) not in self._once
+
+    def did(self, roles: Iterable[str], phase: str) -> None:
+        """Keep in mind that a wave does a phase of some roles."""
+        self._once.update((role, phase) for role in roles)
+
     # -- after ---------------------------------------------------------------------------------
 
     def verify(self, members: Sequence[Candidate], *, forms: bool = False) -> Step:
@@ -737,9 +748,9 @@ def upgrade(
     order = _merged([phases for phases in lists.values() if phases])
     cut = next((i for i, phase in enumerate(order) if phase not in EARLY), len(order))
     early, late = order[:cut], order[cut:]
-    found: list[Step | None] = [_phase(steps, members, lists, phase) for phase in early]
-    # as ever the drain comes before the pin, but what is fetched early is that of the new revision
-    found = [*taken, *found, drained] if early else [drained, *taken]
+    first = [step for phase in early if (step := _phase(steps, members, lists, phase))]
+    # as ever the drain comes before the pin, but what is done early is that of the new revision
+    found: list[Step | None] = [*taken, *first, drained] if first else [drained, *taken]
     if plain:
         found.append(steps.apply(plain))
     return found + [_phase(steps, members, lists, phase) for phase in late]
@@ -781,7 +792,8 @@ def _phase(
     groups: dict[tuple[str, ...], list[str]] = {}
     reversible = []
     for one in members:
-        roles = [role for role in one.touched if phase in lists[role]]
+        roles = [role for role in one.touched if phase in lists[role] and steps.due(role, phase)]
+        steps.did(roles, phase)
         services = dict.fromkeys(service(role) for role in roles)
         sls = tuple(
             f"{s}.backup" if phase == "backup" else f"{s}.upgrade.{phase}" for s in services
@@ -789,6 +801,8 @@ def _phase(
         if sls:
             groups.setdefault(sls, []).append(one.node)
         reversible += [steps.target.reversible(role, one.node, phase) for role in roles]
+    if not groups:
+        return None
     calls = tuple(
         PlannedCall(tuple(nodes), "state.apply", kwarg={"mods": list(sls)})
         for sls, nodes in groups.items()

@@ -160,7 +160,8 @@ def test_a_schema_is_expanded_while_its_node_is_in_service_and_the_role_applied_
         done = [one for one in done if one not in ("refresh", "pin")]
         assert done == [
             ["a.upgrade.prefetch"],
-            ["a.upgrade.expand"],
+            # what all members share is done once
+            *([["a.upgrade.expand"]] if wave.number == 1 else []),
             "drain",
             ["b.z"],
             ["a.x", "a.y"],
