@@ -172,11 +172,7 @@ class Steps:
                     asked[one.node, role] = None
                 if majority or balanced:
                     asked.update(dict.fromkeys((n, role) for n in self.target.members(role)))
-        checks = [
-            Check(node, role, found)
-            for node, role in sorted(asked)
-            if (found := self._before(node, role))
-        ]
+        checks = _turns([(node, role, self._before(node, role)) for node, role in sorted(asked)])
         others = {check.node for check in checks} - mine
         checks += self._questions(members) if questions else []
         quiet = mine - {check.node for check in checks}
@@ -598,20 +594,14 @@ class Steps:
         take turns.
         """
         nodes = tuple(sorted({node for node, _ in asked}))
-        told = [(node, role, self.target.checks(role, node)) for node, role in asked]
-        askers = _askers(told)
-        checks = tuple(
-            Check(node, role, found)
-            for node, role, wanted in told
-            if (found := tuple(one for one in wanted if askers.get(_shared(one), node) == node))
-        )
+        checks = _turns([(node, role, self.target.checks(role, node)) for node, role in asked])
         roles = " ".join(dict.fromkeys(role for _, role in asked))
         return Step(
             "",
             VERIFY,
             f"{roles or 'what was done'} works on {short(nodes)}",
             nodes,
-            checks=checks,
+            checks=tuple(checks),
             limit=CHECK_LIMIT,
         )
 
@@ -632,6 +622,20 @@ def _shared(check: Mapping[str, Any]) -> str:
     if check.get("scope") != "cluster":
         return ""
     return json.dumps(check, sort_keys=True, default=str)
+
+
+def _turns(told: Sequence[tuple[str, str, Sequence[Mapping[str, Any]]]]) -> list[Check]:
+    """Let each node ask its checks; what is about the cluster is asked by one, in turns.
+
+    :param told: node, role, its checks there
+    """
+    askers = _askers(told)
+    found = []
+    for node, role, wanted in told:
+        mine = tuple(one for one in wanted if askers.get(_shared(one), node) == node)
+        if mine:
+            found.append(Check(node, role, mine))
+    return found
 
 
 def _askers(told: Iterable[tuple[str, str, Sequence[Mapping[str, Any]]]]) -> dict[str, str]:
