@@ -230,7 +230,7 @@ class Maker:
         return choose(self.request, self.target, self.facts, roles)
 
     def _hosts_by_phase(self, work: Work) -> list[tuple[str, list[Candidate]]]:
-        """Nodes that go down with what they carry, by the last stage that one of their roles has."""
+        """Nodes that go down with what they carry, by the last stage of their roles."""
         found = []
         for phase in ROLE_STAGES:
             members = [
@@ -253,8 +253,7 @@ class Maker:
             nodes = tuple(one.node for one in wave)
             away = gone_with(wave, self.target)
             drained = steps.drain(away)
-            verify, *rest = steps.proven(away, drained, forms=True)
-            assert verify is not None
+            verify, rest = steps.proven(away, drained, forms=True)
             checks = [Check(node, "", (make_steps.rebooted(),)) for node in nodes]
             verify = replace(
                 verify,
@@ -547,7 +546,8 @@ class Maker:
             done = [gate, *make_steps.upgrade(steps, members, drained, taken)]
         else:
             done = [gate, drained, *taken, steps.apply(members)]
-        done += [*steps.proven(members, drained, forms=units is not None), self._soak()]
+        verify, rest = steps.proven(members, drained, forms=units is not None)
+        done += [verify, *rest, self._soak()]
         return make_steps.wave(level.name, number, name, nodes, done, steps.domains(members))
 
     def _stage(

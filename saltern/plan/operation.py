@@ -88,7 +88,8 @@ class Operating(Maker):
         done: list[Step | None] = [steps.gate(away, questions=operation.drain), drained]
         told = operation.reversible or NEVER
         done += steps.act(role, operation.steps, nodes, values, reversible=told)
-        done += [*steps.proven(away, drained, forms=True), self._soak()]
+        verify, rest = steps.proven(away, drained, forms=True)
+        done += [verify, *rest, self._soak()]
         return make_steps.wave(stage, number, title, nodes, done, steps.domains(members))
 
     def _fetched(

@@ -151,8 +151,7 @@ class Reimaging(Maker):
             done += [make_steps.back(nodes), make_steps.refresh(nodes, sync=True)]
             done += [make_steps.refresh(nodes), steps.apply(wave)]
             done += self._formed(wave, steps)
-            verify, *rest = steps.proven(away, drained, forms=True)
-            assert verify is not None
+            verify, rest = steps.proven(away, drained, forms=True)
             done.append(replace(verify, seconds=make_steps.REBOOT_LIMIT))
             done += [*rest, self._soak()]
             waves.append(make_steps.wave(name, number, title, nodes, done, steps.domains(wave)))

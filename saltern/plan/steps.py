@@ -69,8 +69,8 @@ REIMAGE = "provision.reimage"
 REIMAGE_LIMIT = 3600.0
 #: Begins the name of a wave that ends an upgrade of a role.
 FINALIZE = "finalize "
-#: Which waves stop the daemons of the roles that they disturb: all, those of an upgrade for what has
-#: phases and for what runs on it, none.
+#: Which waves stop the daemons of the roles that they disturb: all; those of an upgrade, for what
+#: has phases and what runs on it; none.
 ALL, PHASED, NONE = "all", "phased", "none"
 #: Lies in memory, so that a restarted host does not have it.
 REBOOT_MARK = "/run/saltern-reboot"
@@ -585,8 +585,11 @@ class Steps:
 
     def proven(
         self, members: Sequence[Candidate], drained: Step | None, *, forms: bool = False
-    ) -> list[Step | None]:
-        """Prove a wave and give back what it took; what was closed to clients is proven after."""
+    ) -> tuple[Step, list[Step | None]]:
+        """Return the proof of a wave, and what gives back what it took.
+
+        What was closed to clients is proven after that.
+        """
         closed = [
             (one.node, role)
             for one in members
@@ -595,9 +598,9 @@ class Steps:
             and any(drain.closes for drain in self._drains(role, one))
             and not self._out(one.node, role)
         ]
-        found = [self.verify(members, forms=forms, closed=closed), self.release(drained)]
+        verify = self.verify(members, forms=forms, closed=closed)
         self._done.update(closed)
-        return [*found, self.verified(closed) if closed else None]
+        return verify, [self.release(drained), self.verified(closed) if closed else None]
 
     def verify(
         self,

@@ -278,7 +278,7 @@ def split(
 
 
 def _in_turn(candidates: Iterable[Candidate], roles: Roles) -> list[Candidate]:
-    """Put nodes in the order of their names; those of a role that wants it the other way round last.
+    """Put nodes in the order of their names; last those of a role that wants it in reverse.
 
     The first member by name may be the one that others prefer: all clients of a database write to
     it. Then the others come before it, and clients move once.

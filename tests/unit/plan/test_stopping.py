@@ -126,10 +126,8 @@ def test_an_operation_may_take_the_whole_host_as_a_reboot_does():
     plan = packages()
     fetch, work = plan.stages
     assert (fetch.name, [w.nodes for w in fetch.waves]) == ("prefetch", [("n1", "n2", "n3")])
-    assert [(c.fun, c.nodes) for _, _, s in plan.steps() for c in s.calls][0] == (
-        "p.fetch",
-        ("n1", "n2", "n3"),
-    )
+    (call,) = fetch.waves[0].steps[0].calls
+    assert (call.fun, call.nodes) == ("p.fetch", ("n1", "n2", "n3"))
     assert fetch.reversible == "always"
     # by the last stage of its roles, as a reboot
     assert (work.name, work.phase) == ("s.base.packages", "control")
