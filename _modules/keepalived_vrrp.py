@@ -107,8 +107,8 @@ def away(wait=20):
         Seconds that the address may take to be reachable on another host
 
     Returns a sentence. A host that is alone, or that holds the address whatever HAProxy does
-    (``keepalived:vrrp:check`` is null), keeps it. Raises CommandExecutionError when nobody else takes
-    it; it is taken back then.
+    (``keepalived:vrrp:check`` is null), keeps it. Raises CommandExecutionError when nobody else
+    takes it; it is taken back then.
 
     CLI Example:
 

@@ -17,7 +17,7 @@ from saltern.plan.actions import Operation, fill
 from saltern.plan.choose import Work, choose
 from saltern.plan.make import Maker
 from saltern.plan.request import ARGS
-from saltern.plan.roles import Roles
+from saltern.plan.roles import MASTER, Roles
 from saltern.plan.steps import Steps
 from saltern.plan.types import ALWAYS, NEVER, STOP, Plan, Stage, Step, Wave
 from saltern.plan.waves import Candidate, Fleet, gone_with, split
@@ -170,6 +170,9 @@ def offers(cluster: str, roles: Roles) -> list[Offer]:
         known: dict[str, tuple[Operation, list[str]]] = {}
         for node in nodes:
             for name, operation in roles.operations(role, node).items():
+                # the master would end with its host
+                if operation.host and MASTER in roles.of(node):
+                    continue
                 known.setdefault(name, (operation, []))[1].append(node)
         for name, (operation, mine) in sorted(known.items()):
             full = f"{role}.{name}"

@@ -12,7 +12,7 @@ from saltern.plan.make import make
 from saltern.plan.request import Request
 from saltern.plan.types import Plan, Step
 
-from .clusters import KNOWN, OLD, facts, small, touched
+from .clusters import KNOWN, OLD, example, facts, small, touched
 
 THREE = ["n1", "n2", "n3"]
 LEAVE = {"call": "v.away", "undo": {"call": "v.back"}, "only": "stop"}
@@ -176,3 +176,96 @@ def test_an_operation_on_hosts_that_is_badly_declared_is_refused(more, sentence)
     told = {"stage": "foundation", "operations": {"packages": {**PACKAGES, **more}}}
     with pytest.raises(PlanError, match=sentence):
         plan_of("operation", cluster({"s.base": told}), operation="s.base.packages")
+
+
+# -- as the example clusters declare it ------------------------------------------------------------
+
+
+def upgraded(name: str, *roles: str, **options: Any) -> Plan:
+    nodes = example(name)
+    request = Request.read("upgrade", name, options)
+    return make(request, nodes, nodes, facts(nodes), touched(nodes, *roles), KNOWN)
+
+
+def waves_of(plan: Plan) -> list[list[str]]:
+    return [[n.split(".")[0] for n in w.nodes] for s in plan.stages for w in s.waves if w.nodes]
+
+
+def calls(step: Step) -> set[str]:
+    return {call.fun for call in step.calls}
+
+
+def test_the_member_of_galera_that_clients_write_to_comes_last():
+    plan = upgraded("demo-core", "galera.server")
+    assert waves_of(plan) == [["inf03"], ["inf02"], ["inf01"]]
+    steps = first(plan)
+    gate = next(s for s in steps if s.kind == "gate")
+    asked = [q["call"] for c in gate.checks for q in c.checks if "call" in q]
+    assert "galera_upkeep.quiet" in asked
+    mods = [m for s in steps if s.kind == "apply" for c in s.calls for m in c.kwarg["mods"]]
+    assert mods == [
+        *("galera.upgrade.prefetch", "galera.upgrade.check", "galera.upgrade.stop"),
+        *("galera.upgrade.install", "galera.server", "galera.upgrade.migrate"),
+    ]
+    drain = next(s for s in steps if s.kind == "drain")
+    assert calls(drain) == {"haproxy_admin.drain"}
+    # fetched and checked while it serves
+    assert [s.kind for s in steps][4:8] == ["apply", "apply", "drain", "apply"]
+    proof = next(s for s in steps if s.kind == "verify")
+    assert {(c.node.split(".")[0], c.role) for c in proof.checks} == {("inf03", "galera.server")}
+
+
+def test_rabbitmq_ends_with_the_flags_of_its_new_release_which_is_the_point_of_no_return():
+    plan = upgraded("demo-core", "rabbitmq.server")
+    assert [calls(s) for _, _, s in plan.steps() if s.kind == "drain"] == [
+        {"rabbitmq_upkeep.drain"}
+    ] * 3
+    final = next(stage for stage in plan.stages if stage.name == "finalize")
+    assert [c.fun for s in final.waves[0].steps for c in s.calls] == [
+        "rabbitmq_upkeep.enable_flags",
+        "rabbitmq_upkeep.rebalance",
+    ]
+    assert plan.no_return == final.waves[0].steps[1].id
+    # a change configures: nobody is sent away for it
+    nodes = example("demo-core")
+    request = Request.read("change", "demo-core", {})
+    change = make(request, nodes, nodes, facts(nodes), touched(nodes, "rabbitmq.server"), KNOWN)
+    assert drained(change) == []
+
+
+def test_the_virtual_address_leaves_before_haproxy_is_replaced():
+    plan = upgraded("demo-core", "haproxy.proxy")
+    assert waves_of(plan) == [["ctl03"], ["ctl02"], ["ctl01"]]
+    steps = first(plan)
+    kinds = [calls(s) for s in steps if s.kind == "drain"]
+    assert kinds == [{"keepalived_vrrp.away"}]
+    mods = [m for s in steps if s.kind == "apply" for c in s.calls for m in c.kwarg["mods"]]
+    assert mods == [
+        *("haproxy.upgrade.prefetch", "haproxy.upgrade.install", "haproxy.proxy"),
+        "haproxy.upgrade.start",
+    ]
+
+
+def test_an_upgrade_of_libvirt_moves_the_servers_of_a_compute_away_as_nova_does():
+    def taken(role: str) -> set[str]:
+        plan = upgraded("demo", role, nodes="cmp01")
+        return {c.fun for _, _, s in plan.steps() if s.kind == "drain" for c in s.calls}
+
+    assert "nova_host.drain" in taken("nova.compute")
+    assert taken("nova.compute") <= taken("libvirt.server")
+    plan = upgraded("demo", "libvirt.server", nodes="cmp01")
+    gate = next(s for s in first(plan) if s.kind == "gate")
+    asked = [q["call"] for c in gate.checks for q in c.checks if "call" in q]
+    assert "nova_host.fits" in asked
+
+
+def test_packages_of_hosts_go_over_a_cloud_as_a_reboot_does():
+    nodes = example("demo")
+    request = Request.read("operation", "demo", {"operation": "linux.system.packages"})
+    plan = make(request, nodes, nodes, facts(nodes, revision=OLD), {}, KNOWN)
+    reboot = Request.read("reboot", "demo", {})
+    other = make(reboot, nodes, nodes, facts(nodes, revision=OLD), {}, KNOWN)
+    assert plan.stages[0].name == "prefetch"
+    assert waves_of(plan)[1:] == waves_of(other)
+    assert drained(plan) == drained(other)
+    assert {"nova_host.drain", "rabbitmq_upkeep.drain", "keepalived_vrrp.away"} <= {*drained(plan)}
