@@ -11,8 +11,10 @@ from saltern.errors import PlanError
 from saltern.plan.make import make
 from saltern.plan.request import Request
 from saltern.plan.types import Plan, Step
+from saltern.plan.undo import undo
 
 from .clusters import KNOWN, OLD, example, facts, small, touched
+from .test_undo import records
 
 THREE = ["n1", "n2", "n3"]
 LEAVE = {"call": "v.away", "undo": {"call": "v.back"}, "only": "stop"}
@@ -269,3 +271,14 @@ def test_packages_of_hosts_go_over_a_cloud_as_a_reboot_does():
     assert waves_of(plan)[1:] == waves_of(other)
     assert drained(plan) == drained(other)
     assert {"nova_host.drain", "rabbitmq_upkeep.drain", "keepalived_vrrp.away"} <= {*drained(plan)}
+
+
+def test_a_rollback_proves_what_was_closed_after_it_was_given_back():
+    plan = plan_of("upgrade", cluster(), "q.server", nodes="n1")
+    stages = [stage for stage in plan.stages if stage.name != "commit"]
+    until = stages[0].waves[0].steps[-1].id
+    back = undo(plan, records(plan, until=until), accept_loss=True)
+    wave = next(w for s in back.stages for w in s.waves if w.nodes == ("n1",))
+    kinds = [step.kind for step in wave.steps]
+    assert kinds[-3:] == ["verify", "release", "verify"]
+    assert [(c.node, c.role) for c in wave.steps[-1].checks] == [("n1", "q.server")]
