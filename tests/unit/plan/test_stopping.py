@@ -282,3 +282,23 @@ def test_a_rollback_proves_what_was_closed_after_it_was_given_back():
     kinds = [step.kind for step in wave.steps]
     assert kinds[-3:] == ["verify", "release", "verify"]
     assert [(c.node, c.role) for c in wave.steps[-1].checks] == [("n1", "q.server")]
+
+
+def test_infrastructure_is_measured_by_what_uses_it():
+    names = {probe.name for probe in upgraded("demo-core", "galera.server").probes}
+    assert {"keystone", "token", "glance", "placement"} <= names
+    # a part that is a service of its own measures itself
+    nodes = example("demo-core")
+    request = Request.read("change", "demo-core", {})
+    change = make(request, nodes, nodes, facts(nodes), touched(nodes, "placement.server"), KNOWN)
+    assert "glance" not in {probe.name for probe in change.probes}
+
+
+def test_an_operation_on_a_hypervisor_locks_its_machines():
+    nodes = example("iaas")
+    named = {"operation": "linux.system.packages", "nodes": "kvm01"}
+    request = Request.read("operation", "iaas", named)
+    plan = make(request, nodes, nodes, facts(nodes, revision=OLD), {}, KNOWN)
+    reboot = Request.read("reboot", "iaas", {"nodes": "kvm01"})
+    other = make(reboot, nodes, nodes, facts(nodes, revision=OLD), {}, KNOWN)
+    assert {*other.locks} <= {*plan.locks}
