@@ -22,6 +22,7 @@ ORDER = (
     "test_secrets",
     "test_refusals",
     "test_rollout",
+    "test_packages",
     "test_drills",
 )
 
