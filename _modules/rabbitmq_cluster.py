@@ -130,7 +130,7 @@ def restart(deadline=300):
         salt inf02.demo-core.test rabbitmq_cluster.restart
     """
     if len(status()["members"]) > 1:
-        _tool("rabbitmq-upgrade", "await_online_quorum_plus_one", "-t", str(deadline))
+        tool("rabbitmq-upgrade", "await_online_quorum_plus_one", "-t", str(deadline))
     done = _run(["systemctl", "restart", UNIT], timeout=900)
     if done.returncode:
         raise CommandExecutionError(f"{UNIT} did not start: see journalctl -u {UNIT}.")
@@ -296,10 +296,23 @@ def _connection(host, timeout, **options):
 
 
 def _ctl(*arguments, timeout=60):
-    return _tool("rabbitmqctl", "--silent", *arguments, timeout=timeout)
+    return tool("rabbitmqctl", "--silent", *arguments, timeout=timeout)
 
 
-def _tool(program, *arguments, timeout=600):
+def tool(program, *arguments, timeout=600):
+    """Run one of RabbitMQ's tools and return what it prints; other modules and states call it.
+
+    :param program: ``rabbitmqctl``, ``rabbitmq-queues``, ``rabbitmq-upgrade``
+    :param arguments: its words, without a secret
+    :param timeout: seconds
+    :raises CommandExecutionError: it fails, with its reason
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'inf*' rabbitmq_cluster.tool rabbitmq-diagnostics server_version
+    """
     done = _run([program, *arguments], timeout=timeout)
     if done.returncode:
         lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]

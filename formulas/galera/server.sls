@@ -1,8 +1,9 @@
 # One member of a Galera cluster. It is configured and enabled here, and started only when it holds
 # the data of a cluster: who begins a new one is decided by salt-run galera.form, which asks them
 # all. A changed configuration is written here and taken into effect there, one member at a time.
-{%- from "galera/map.jinja" import galera with context %}
+{%- from "galera/map.jinja" import galera, pinned with context %}
 {%- from "saltern/host.jinja" import host, topology with context %}
+{%- import "saltern/packages.jinja" as apt %}
 {%- set server = galera.server %}
 {%- set address = server.bind or host.address %}
 {%- set members = topology.get("roles", {}).get("galera.server", []) %}
@@ -67,6 +68,7 @@ galera-server-member:
         Give the role to the node in the model, or set galera:server:standalone.
     - failhard: True
 {%- endif %}
+{{- apt.pin("galera-server", "galera", pinned, server.version) }}
 
 galera-server-packages:
   pkg.installed:

@@ -1,8 +1,11 @@
 # HAProxy, its configuration made from what the roles of the cluster publish.
-{%- from "haproxy/map.jinja" import haproxy with context %}
+{%- from "haproxy/map.jinja" import haproxy, pinned with context %}
 {%- from "saltern/host.jinja" import host, topology with context %}
+{%- import "saltern/packages.jinja" as apt %}
 {%- set proxy = haproxy.proxy %}
 {%- if proxy.enabled %}
+{{- apt.pin("haproxy-proxy", "haproxy", pinned, proxy.version) }}
+
 haproxy-proxy-package:
   pkg.installed:
     - name: {{ proxy.package }}

@@ -1,6 +1,7 @@
 # One virtual address, held by one of the hosts that carry the role.
-{%- from "keepalived/map.jinja" import keepalived with context %}
+{%- from "keepalived/map.jinja" import keepalived, pinned with context %}
 {%- from "saltern/host.jinja" import host, topology with context %}
+{%- import "saltern/packages.jinja" as apt %}
 {%- set vrrp = keepalived.vrrp %}
 {%- set members = topology.get("roles", {}).get(vrrp.role, [host.fqdn]) | sort %}
 {%- set peers = [] %}
@@ -13,6 +14,8 @@
 {%- endfor %}
 {%- set interface = vrrp.interface or (carriers | first | default("eth0")) %}
 {%- if vrrp.enabled %}
+{{- apt.pin("keepalived-vrrp", "keepalived", pinned, vrrp.version) }}
+
 keepalived-vrrp-package:
   pkg.installed:
     - name: {{ vrrp.package }}

@@ -1,7 +1,8 @@
 # libvirt and QEMU. The daemon is reached by its group on this host, and by the other hosts of the
 # role over TLS. Guests go on while it restarts.
-{%- from "libvirt/map.jinja" import libvirt with context %}
+{%- from "libvirt/map.jinja" import libvirt, pinned with context %}
 {%- from "saltern/host.jinja" import host, topology with context %}
+{%- import "saltern/packages.jinja" as apt %}
 {%- set server = libvirt.server %}
 {%- set tls, qemu = server.tls, server.qemu %}
 {%- set members = topology.get("roles", {}).get("libvirt.server", []) or [host.fqdn] %}
@@ -42,6 +43,7 @@
       "/etc/pki/qemu/client-key.pem": tls.key,
     } %}
 {%- if server.enabled %}
+{{- apt.pin("libvirt-server", "libvirt", pinned, server.version) }}
 
 libvirt-server-packages:
   pkg.installed:

@@ -1,8 +1,11 @@
 # memcached that speaks TLS only, on the host's own address.
-{%- from "memcached/map.jinja" import memcached with context %}
+{%- from "memcached/map.jinja" import memcached, pinned with context %}
 {%- from "saltern/host.jinja" import host with context %}
+{%- import "saltern/packages.jinja" as apt %}
 {%- set server = memcached.server %}
 {%- if server.enabled %}
+{{- apt.pin("memcached-server", "memcached", pinned, server.version) }}
+
 memcached-server-package:
   pkg.installed:
     - pkgs: {{ server.packages | json }}

@@ -1,13 +1,16 @@
 # nginx with the sites of this host. The whole configuration is one file, so that it is validated
 # before it takes the place of the old one, and a site that left the model is gone with it.
-{%- from "nginx/map.jinja" import nginx with context %}
+{%- from "nginx/map.jinja" import nginx, pinned with context %}
 {%- from "saltern/host.jinja" import host, topology with context %}
+{%- import "saltern/packages.jinja" as apt %}
 {%- set server = nginx.server %}
 {%- set stores = [] %}
 {%- for name, site in server.site | dictsort if site and site.kind == "store" and site.get("enabled", true) %}
 {%- do stores.append(name) %}
 {%- endfor %}
 {%- if server.enabled %}
+{{- apt.pin("nginx-server", "nginx", pinned, server.version) }}
+
 nginx-server-package:
   pkg.installed:
     - name: {{ server.package }}

@@ -1,8 +1,9 @@
 # One member of a RabbitMQ cluster. The first member begins; the others wait for it, find it by their
 # configuration and join by themselves. A changed configuration is written here; in a
 # cluster it takes effect by salt-run rabbitmq.form, which restarts one member after the other.
-{%- from "rabbitmq/map.jinja" import rabbitmq with context %}
+{%- from "rabbitmq/map.jinja" import pinned, rabbitmq with context %}
 {%- from "saltern/host.jinja" import host, topology with context %}
+{%- import "saltern/packages.jinja" as apt %}
 {%- set server = rabbitmq.server %}
 {%- set address = server.bind or host.address %}
 {%- set tls = server.tls %}
@@ -45,6 +46,7 @@ rabbitmq-server-cookie:
         Give it in the model, as a reference to a secret.
     - failhard: True
 {%- elif server.enabled %}
+{{- apt.pin("rabbitmq-server", "rabbitmq", pinned, server.version) }}
 
 rabbitmq-server-packages:
   pkg.installed:

@@ -56,6 +56,7 @@ class Action:
     :param check: of :data:`ASKS`
     :param undo: what takes it back, itself without an undo
     :param reversible: until when it can be taken back; empty: as what it belongs to says
+    :param away: of :data:`ASKS`: seconds that nodes may be silent before, as they may restart
     """
 
     kind: str
@@ -69,6 +70,7 @@ class Action:
     check: Mapping[str, Any] = field(default_factory=dict)
     undo: Action | None = None
     reversible: str = ""
+    away: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,9 @@ class Operation:
     :param impact: what users may notice; None: as the role says
     :param reversible: of each step that has no undo of its own; empty: such a step is the point
         of no return
+    :param host: the whole host is disturbed: all of its roles and what it carries are drained and
+        proven as by a reboot, and it may restart
+    :param prefetch: what all nodes do first, while all of them serve
     """
 
     name: str
@@ -91,6 +96,8 @@ class Operation:
     drain: bool = False
     impact: Impact | None = None
     reversible: str = ""
+    host: bool = False
+    prefetch: tuple[Action, ...] = ()
 
     def values(self, given: Mapping[str, Any], where: str) -> dict[str, Any]:
         """Hold arguments against their schemas and add what is left at its default.
@@ -223,19 +230,29 @@ def read_impact(data: Any, where: str) -> Impact:
 def _operation(name: str, entry: Any, where: str) -> Operation:
     if not _OPERATION.fullmatch(name):
         raise PlanError("is no name of lower-case letters, digits and dashes", where=where)
-    known = {"what", "arguments", "drain", "impact", "reversible", "steps"}
+    known = {"what", "arguments", "drain", "host", "impact", "prefetch", "reversible", "steps"}
     if not isinstance(entry, Mapping) or not entry.get("what") or not entry.get("steps"):
         raise PlanError("an operation needs what and steps", where=where)
     _only(entry, known, where)
     arguments = _arguments(entry.get("arguments") or {}, f"{where}:arguments")
-    drain = entry.get("drain", False)
-    if not isinstance(drain, bool):
-        raise PlanError(f"{drain!r} is not true or false", where=f"{where}:drain")
+    drain, host = (_flag(entry, key, where) for key in ("drain", "host"))
     kinds, places = (CALLS, RUNS, APPLIES, ASKS), (*NAMES, *arguments)
     steps = read_actions(entry["steps"], f"{where}:steps", kinds, places)
     impact = read_impact(entry["impact"], f"{where}:impact") if "impact" in entry else None
     told = _reversible(entry, where)
-    return Operation(name, str(entry["what"]), steps, arguments, drain, impact, told)
+    first = read_actions(entry.get("prefetch"), f"{where}:prefetch", (CALLS,), places)
+    # what takes the whole host away takes each of its roles away
+    drain = drain or host
+    return Operation(
+        name, str(entry["what"]), steps, arguments, drain, impact, told, host, prefetch=first
+    )
+
+
+def _flag(entry: Mapping[str, Any], key: str, where: str) -> bool:
+    told = entry.get(key, False)
+    if not isinstance(told, bool):
+        raise PlanError(f"{told!r} is not true or false", where=f"{where}:{key}")
+    return told
 
 
 def _arguments(data: Any, where: str) -> dict[str, Mapping[str, Any]]:
@@ -265,13 +282,13 @@ def _action(entry: Any, where: str, kinds: Collection[str], places: Collection[s
     if len(mine) != 1:
         raise PlanError(f"an entry has one of {', '.join(kinds)}", where=where)
     kind = mine[0]
-    _only(entry, {kind, *_MANNER}, where)
+    _only(entry, {kind, *_MANNER, *(("away",) if kind == ASKS else ())}, where)
     _refuse_unknown(entry, where, places)
     on = _on(entry, where)
     manner: dict[str, Any] = {
         "on": on,
         "what": str(entry.get("what") or ""),
-        "limit": _limit(entry, where),
+        "limit": _seconds(entry, "limit", LIMIT, where),
         "idempotent": _idempotent(entry, where),
         "undo": _undo(entry, where),
         "reversible": _reversible(entry, where),
@@ -286,6 +303,8 @@ def _action(entry: Any, where: str, kinds: Collection[str], places: Collection[s
             return Action(kind, **manner)
         if not isinstance(entry[kind], Mapping) or not entry[kind]:
             raise PlanError("check is no check", where=where, cure="Write it as in health")
+        if "away" in entry:
+            manner["away"] = _seconds(entry, "away", 0.0, where)
         return Action(kind, check=dict(entry[kind]), **manner)
     args, kwargs = _called(entry, kind, where)
     if kind == RUNS and on:
@@ -362,10 +381,10 @@ def _function(value: Any, where: str) -> str:
     return value
 
 
-def _limit(entry: Mapping[str, Any], where: str) -> float:
-    told = entry.get("limit", LIMIT)
+def _seconds(entry: Mapping[str, Any], key: str, default: float, where: str) -> float:
+    told = entry.get(key, default)
     if isinstance(told, bool) or not isinstance(told, int | float) or told <= 0:
-        raise PlanError(f"{told!r} is not seconds, more than 0", where=f"{where}:limit")
+        raise PlanError(f"{told!r} is not seconds, more than 0", where=f"{where}:{key}")
     return float(told)
 
 

@@ -28,6 +28,12 @@ from saltern.rollout.stages import ROLE_STAGES
 #: units that carry the rollout itself and so cannot be restarted by it
 BUS_UNITS = ("salt-master", "salt-minion")
 
+#: what waves of a workflow stop; others stop all that they disturb
+STOPS = {
+    "upgrade": make_steps.PHASED,
+    **dict.fromkeys(("change", "scale-out", "scale-in"), make_steps.NONE),
+}
+
 History = Mapping[str, Sequence[float]]
 
 
@@ -196,6 +202,21 @@ class Maker:
                     )
 
     def _reboot(self) -> Plan:
+        work = self._hosts_chosen()
+        fleet = self._fleet()
+        steps = self._steps(fleet)
+        stages = [
+            self._reboot_stage(phase, members, fleet, steps)
+            for phase, members in self._hosts_by_phase(work)
+        ]
+        return self._whole(stages, [], work)
+
+    def _hosts_chosen(self, role: str = "") -> Work:
+        """Choose nodes that go down as a whole, with all of their roles.
+
+        :param role: only those that carry it
+        :raises PlanError: one that is named carries the master
+        """
         masters = set(self.target.members(MASTER))
         named = resolve(self.request.nodes, self.target)
         for node in sorted(masters & set(named)):
@@ -204,11 +225,13 @@ class Maker:
                 where="nodes",
                 cure="Reboot it by hand when no rollout runs",
             )
-        roles = {node: self.target.of(node) for node in self.target.nodes if node not in masters}
-        work = choose(self.request, self.target, self.facts, roles)
-        fleet = self._fleet()
-        steps = self._steps(fleet)
-        stages = []
+        nodes = self.target.members(role) if role else tuple(self.target.nodes)
+        roles = {node: self.target.of(node) for node in nodes if node not in masters}
+        return choose(self.request, self.target, self.facts, roles)
+
+    def _hosts_by_phase(self, work: Work) -> list[tuple[str, list[Candidate]]]:
+        """Nodes that go down with what they carry, by the last stage of their roles."""
+        found = []
         for phase in ROLE_STAGES:
             members = [
                 Candidate(node, names, names, start=False, carried=self.target.carried(node))
@@ -216,8 +239,8 @@ class Maker:
                 if self._last_phase(names) == phase
             ]
             if members:
-                stages.append(self._reboot_stage(phase, members, fleet, steps))
-        return self._whole(stages, [], work)
+                found.append((phase, members))
+        return found
 
     def _last_phase(self, roles: Iterable[str]) -> str:
         return worst((self.target.by_name[role].stage for role in roles), ROLE_STAGES)
@@ -230,7 +253,7 @@ class Maker:
             nodes = tuple(one.node for one in wave)
             away = gone_with(wave, self.target)
             drained = steps.drain(away)
-            verify = steps.verify(away, forms=True)
+            verify, rest = steps.proven(away, drained, forms=True)
             checks = [Check(node, "", (make_steps.rebooted(),)) for node in nodes]
             verify = replace(
                 verify,
@@ -238,7 +261,7 @@ class Maker:
                 checks=(*checks, *verify.checks),
                 seconds=make_steps.REBOOT_LIMIT,
             )
-            done = [*make_steps.reboots(nodes), verify, steps.release(drained), self._soak()]
+            done = [*make_steps.reboots(nodes), verify, *rest, self._soak()]
             all_steps = [steps.gate(away), drained, *done]
             waves.append(
                 make_steps.wave(phase, number, name, nodes, all_steps, steps.domains(wave))
@@ -435,7 +458,8 @@ class Maker:
     def _steps(self, fleet: Fleet, *, sync: bool = False) -> Steps:
         revision = self.facts.revision if self.moves else ""
         cluster = self.request.cluster
-        return Steps(cluster, revision, self.target, self.current, fleet, sync=sync)
+        stops = STOPS.get(self.request.workflow, make_steps.ALL)
+        return Steps(cluster, revision, self.target, self.current, fleet, sync=sync, stops=stops)
 
     def _soak(self) -> Step | None:
         return make_steps.soak(self.request.soak)
@@ -522,11 +546,8 @@ class Maker:
             done = [gate, *make_steps.upgrade(steps, members, drained, taken)]
         else:
             done = [gate, drained, *taken, steps.apply(members)]
-        done += [
-            steps.verify(members, forms=units is not None),
-            steps.release(drained),
-            self._soak(),
-        ]
+        verify, rest = steps.proven(members, drained, forms=units is not None)
+        done += [verify, *rest, self._soak()]
         return make_steps.wave(level.name, number, name, nodes, done, steps.domains(members))
 
     def _stage(

@@ -7,20 +7,22 @@ its role runs, whatever it says of itself.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from saltern.errors import PlanError
 from saltern.plan import steps as make_steps
 from saltern.plan.actions import Operation, fill
-from saltern.plan.choose import choose
+from saltern.plan.choose import Work, choose
 from saltern.plan.make import Maker
 from saltern.plan.request import ARGS
-from saltern.plan.roles import Roles
-from saltern.plan.types import NEVER, Plan, Step
-from saltern.plan.waves import Candidate, split
+from saltern.plan.roles import MASTER, Roles
+from saltern.plan.steps import Steps
+from saltern.plan.types import ALWAYS, NEVER, STOP, Plan, Stage, Step, Wave
+from saltern.plan.waves import Candidate, Fleet, gone_with, split
 from saltern.rollout.show import short
+from saltern.rollout.stages import ROLE_STAGES
 
 
 class Operating(Maker):
@@ -37,29 +39,78 @@ class Operating(Maker):
         if not work.roles:
             raise PlanError(f"no node of {role} is there", where="operation")
         operation = self._declared(role, own, tuple(work.roles))
+        if operation.host:
+            work = self._hosts_chosen(role)
         values = operation.values(self.request.arguments, name)
         fleet = self._fleet()
         steps = self._steps(fleet)
-        members = [
+        phase = self.target.by_name[role].stage
+        parts = [(phase, self._members(role, work))]
+        if operation.host:
+            parts = self._hosts_by_phase(work)
+        stages = self._fetched(role, operation, work, values, steps, fleet)
+        for phase, members in parts:
+            stage = name if len(parts) == 1 else f"{name}.{phase}"
+            waves = [
+                self._worked(stage, number, title, role, operation, values, wave, steps)
+                for number, (title, wave) in enumerate(split(members, fleet, self.pace), 1)
+            ]
+            what = str(fill(operation.what, values)).rstrip(".")
+            told = f"{what} on {short(one.node for one in members)}"
+            felt = gone_with(members, self.target)
+            made = self._stage(stage, phase, told, (role,), waves, felt, fleet)
+            if operation.impact is not None and not fleet.lost:
+                made = replace(made, impact=operation.impact)
+            stages.append(made)
+        return self._whole(stages, [], work)
+
+    def _members(self, role: str, work: Work) -> list[Candidate]:
+        return [
             Candidate(node, (role,), (role, *self.target.dependents(node, (role,))), start=False)
             for node in work.roles
         ]
-        waves = []
-        for number, (title, wave) in enumerate(split(members, fleet, self.pace), 1):
-            nodes = tuple(one.node for one in wave)
-            drained = steps.drain(wave) if operation.drain else None
-            done: list[Step | None] = [steps.gate(wave, questions=operation.drain), drained]
-            told = operation.reversible or NEVER
-            done += steps.act(role, operation.steps, nodes, values, reversible=told)
-            done += [steps.verify(wave, forms=True), steps.release(drained), self._soak()]
-            waves.append(make_steps.wave(name, number, title, nodes, done, steps.domains(wave)))
-        what = str(fill(operation.what, values)).rstrip(".")
-        title = f"{what} on {short(work.roles)}"
-        phase = self.target.by_name[role].stage
-        stage = self._stage(name, phase, title, (role,), waves, members, fleet)
-        if operation.impact is not None and not fleet.lost:
-            stage = replace(stage, impact=operation.impact)
-        return self._whole([stage], [], work)
+
+    def _worked(
+        self,
+        stage: str,
+        number: int,
+        title: str,
+        role: str,
+        operation: Operation,
+        values: Mapping[str, Any],
+        members: Sequence[Candidate],
+        steps: Steps,
+    ) -> Wave:
+        """One wave: what is taken out of service, the steps of the operation, the proof."""
+        nodes = tuple(one.node for one in members)
+        away = gone_with(members, self.target)
+        drained = steps.drain(away) if operation.drain else None
+        done: list[Step | None] = [steps.gate(away, questions=operation.drain), drained]
+        told = operation.reversible or NEVER
+        done += steps.act(role, operation.steps, nodes, values, reversible=told)
+        verify, rest = steps.proven(away, drained, forms=True)
+        done += [verify, *rest, self._soak()]
+        return make_steps.wave(stage, number, title, nodes, done, steps.domains(members))
+
+    def _fetched(
+        self,
+        role: str,
+        operation: Operation,
+        work: Work,
+        values: Mapping[str, Any],
+        steps: Steps,
+        fleet: Fleet,
+    ) -> list[Stage]:
+        """What all nodes fetch first: one that cannot stops it before anything is touched."""
+        if not operation.prefetch:
+            return []
+        nodes = tuple(work.roles)
+        done = steps.act(role, operation.prefetch, nodes, values, reversible=ALWAYS)
+        wave = make_steps.wave("prefetch", 1, "all", nodes, done)
+        title = f"{short(nodes)} fetch what {role} needs"
+        stage = self._stage("prefetch", ROLE_STAGES[0], title, (role,), [wave], (), fleet)
+        # nobody is taken out of service: the pace is that of the network
+        return [replace(stage, budget=0, on_failure=STOP, rate=0.0)]
 
     def _declared(self, role: str, name: str, nodes: tuple[str, ...]) -> Operation:
         """The operation as all of the nodes declare it."""
@@ -119,6 +170,9 @@ def offers(cluster: str, roles: Roles) -> list[Offer]:
         known: dict[str, tuple[Operation, list[str]]] = {}
         for node in nodes:
             for name, operation in roles.operations(role, node).items():
+                # the master would end with its host
+                if operation.host and MASTER in roles.of(node):
+                    continue
                 known.setdefault(name, (operation, []))[1].append(node)
         for name, (operation, mine) in sorted(known.items()):
             full = f"{role}.{name}"

@@ -151,9 +151,9 @@ class Reimaging(Maker):
             done += [make_steps.back(nodes), make_steps.refresh(nodes, sync=True)]
             done += [make_steps.refresh(nodes), steps.apply(wave)]
             done += self._formed(wave, steps)
-            verify = steps.verify(away, forms=True)
+            verify, rest = steps.proven(away, drained, forms=True)
             done.append(replace(verify, seconds=make_steps.REBOOT_LIMIT))
-            done += [steps.release(drained), self._soak()]
+            done += [*rest, self._soak()]
             waves.append(make_steps.wave(name, number, title, nodes, done, steps.domains(wave)))
         images = sorted({self._image(one.node) for one in members})
         told = f"{short(one.node for one in members)} from {' and '.join(images)}"

@@ -17,6 +17,8 @@ from saltern.rollout import keeping, stages
 
 #: carries the master; whatever stops it stops the rollout
 MASTER = "salt.master"
+#: of a drain: only where daemons stop; of an order: the last name first
+STOP, REVERSE = "stop", "reverse"
 
 
 class Node(stages.Node, Protocol):
@@ -56,11 +58,15 @@ class Drain:
 
     :param on: members of this role are called; empty: the node itself
     :param what: for people, with the placeholders of :func:`saltern.plan.actions.names_of`
+    :param only: :data:`STOP`: only where a wave stops what runs, not where it configures it
+    :param closes: clients cannot reach the role until it is given back
     """
 
     call: str
     undo: str
     on: str = ""
+    only: str = ""
+    closes: bool = False
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     undo_args: tuple[Any, ...] = ()
@@ -178,6 +184,16 @@ class Roles:
         if not isinstance(drain, list | tuple):
             raise PlanError("is neither a function nor a list", where=where)
         return tuple(_drain(entry, where) for entry in drain)
+
+    def backwards(self, role: str, node: str) -> bool:
+        """Whether waves take the members of a role from the last name to the first.
+
+        :raises PlanError: what is declared is no order
+        """
+        told, where = self._declared(role, node, "order")
+        if told not in (None, "name", REVERSE):
+            raise PlanError(f"{told!r} is not name or {REVERSE}", where=where)
+        return bool(told == REVERSE)
 
     def units(self, role: str, node: str) -> tuple[str, ...]:
         """Units to restart: ``restart`` of the lifecycle, else those of the health checks."""
@@ -374,10 +390,14 @@ def _drain(entry: Any, where: str) -> Drain:
             "an entry needs call, and undo with a call of its own that gives the node back",
             where=where,
         )
+    if entry.get("only") not in (None, STOP):
+        raise PlanError(f"only is {STOP} or left out", where=where)
     return Drain(
         call=str(entry["call"]),
         undo=str(undo["call"]),
         on=str(entry.get("on") or ""),
+        only=str(entry.get("only") or ""),
+        closes=entry.get("closes") is True,
         args=tuple(entry.get("args") or ()),
         kwargs=dict(entry.get("kwargs") or {}),
         undo_args=tuple(undo.get("args") or ()),

@@ -10,6 +10,8 @@ from saltern.plan.choose import DOMAINS
 from saltern.plan.roles import MASTER, ProbeSpec, Roles
 from saltern.plan.types import COMMIT, PIN, Plan, Probe
 
+#: Stage of the roles that others only notice through what they use them for.
+INFRASTRUCTURE = "infrastructure"
 #: Name of the probe of a guest; with several of them, each ends in ``@`` and a place.
 GUEST = "guest"
 
@@ -31,8 +33,12 @@ def locks(plan: Plan, target: Roles, current: Roles) -> tuple[str, ...]:
         found.add("pins")
     found |= {f"role {role}" for stage in plan.stages for role in stage.roles}
     nodes = set(plan.nodes)
+    machines = {machine for node in plan.nodes for machine in target.carried(node)}
     if plan.workflow in ("reboot", "reimage"):
-        nodes |= {machine for node in plan.nodes for machine in target.carried(node)}
+        nodes |= machines
+    else:
+        # an operation on whole hosts works on their machines, too
+        nodes |= machines & {check.node for _, _, step in plan.steps() for check in step.checks}
     for node in sorted(nodes):
         declared = target if node in target.nodes else current
         if node not in declared.nodes:
@@ -50,6 +56,8 @@ def locks(plan: Plan, target: Roles, current: Roles) -> tuple[str, ...]:
 def probes(plan: Plan, roles: Roles, facts: Facts) -> tuple[Probe, ...]:
     """List what is measured while a plan runs: what the roles declare that it disturbs.
 
+    A part of the infrastructure that measures nothing itself is measured by what uses it: a
+    database by the APIs.
     Where anything is measured, guests that are known are, too: by TCP connections from outside.
     Each is measured by the master's own node, which is worked on but never taken away by a plan and
     has the way to the guests; or by a member of the role that the probe names, one that the plan
@@ -57,7 +65,8 @@ def probes(plan: Plan, roles: Roles, facts: Facts) -> tuple[Probe, ...]:
     """
     present = set(facts.present) - set(facts.absent)
     found: dict[str, Probe] = {}
-    for role, node in _disturbed(plan, roles):
+    disturbed = list(dict.fromkeys(_disturbed(plan, roles)))
+    for role, node in dict.fromkeys([*disturbed, *_users(disturbed, roles)]):
         for spec in roles.probes(role, node):
             by = _observer(spec, plan, roles, present)
             if not by:
@@ -89,6 +98,26 @@ def _disturbed(plan: Plan, roles: Roles) -> Iterable[tuple[str, str]]:
         for role in (*roles.of(node),):
             if role in touched or role in roles.dependents(node, touched):
                 yield role, node
+
+
+def _users(disturbed: Iterable[tuple[str, str]], roles: Roles) -> Iterable[tuple[str, str]]:
+    """Roles that wait for disturbed infrastructure, directly or through others, on all members."""
+    reached = {
+        role
+        for role, node in disturbed
+        if roles.by_name[role].stage == INFRASTRUCTURE and not roles.probes(role, node)
+    }
+    grown = True
+    while grown:
+        more = {
+            one.name
+            for one in roles.by_name.values()
+            if one.name not in reached and reached & {*one.after, *one.after_here}
+        }
+        grown = bool(more)
+        reached |= more
+    for role in sorted(reached):
+        yield from ((role, node) for node in roles.members(role))
 
 
 def _observer(spec: ProbeSpec, plan: Plan, roles: Roles, present: set[str]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from saltern.errors import PlanError
 from saltern.plan.actions import APPLIES, ASKS, RUNS, Action, Question, fill, names_of
-from saltern.plan.roles import Roles, drain_calls, worst_reversible
+from saltern.plan.roles import STOP, Drain, Roles, drain_calls, worst_reversible
 from saltern.plan.types import (
     ALWAYS,
     APPLY,
@@ -71,6 +71,9 @@ REIMAGE = "provision.reimage"
 REIMAGE_LIMIT = 3600.0
 #: Begins the name of a wave that ends an upgrade of a role.
 FINALIZE = "finalize "
+#: Which waves stop the daemons of the roles that they disturb: all; those of an upgrade, for what
+#: has phases and what runs on it; none.
+ALL, PHASED, NONE = "all", "phased", "none"
 #: Lies in memory, so that a restarted host does not have it.
 REBOOT_MARK = "/run/saltern-reboot"
 
@@ -121,6 +124,7 @@ class Steps:
     :param fleet: who is in service
     :param sync: send modules before a node's first apply
     :param equipped: nodes that have them already
+    :param stops: :data:`ALL`, :data:`PHASED` or :data:`NONE`
     :ivar away: (node, role) of what did not work before the plan
     """
 
@@ -134,6 +138,7 @@ class Steps:
         *,
         sync: bool = False,
         equipped: Collection[str] = (),
+        stops: str = ALL,
     ) -> None:
         self.cluster = cluster
         self.revision = revision
@@ -142,6 +147,7 @@ class Steps:
         self.fleet = fleet
         self.sync = sync
         self.equipped = frozenset(equipped)
+        self.stops = stops
         self.away = {(node, role) for role, nodes in fleet.down.items() for node in nodes}
         self._new = {(node, role) for role, node in fleet.outside}
         self.away |= self._new
@@ -166,8 +172,8 @@ class Steps:
         for one in members:
             for role in self.target.of(one.node):
                 majority = self.target.by_name[role].quorum == "majority"
-                balanced = role in one.disturbed and self._balanced(role, one.node)
-                drained = role in one.disturbed and bool(self.target.drains(role, one.node))
+                balanced = self._balanced(role, one)
+                drained = bool(self._drains(role, one))
                 if role in one.touched or majority or drained:
                     asked[one.node, role] = None
                 if majority or balanced:
@@ -182,11 +188,28 @@ class Steps:
             title += f", {short(others)} carry on"
         return Step("", GATE, title, tuple(sorted(mine)), checks=tuple(checks), limit=CHECK_LIMIT)
 
-    def _balanced(self, role: str, node: str) -> bool:
+    def _balanced(self, role: str, one: Candidate) -> bool:
         """Whether others get a node's requests, and each of them counts: no share may be away."""
-        if self.target.limit(role, node).percent:
+        if self.target.limit(role, one.node).percent:
             return False
-        return any(drain.on for drain in self.target.drains(role, node))
+        return any(drain.on for drain in self._drains(role, one))
+
+    def _drains(self, role: str, one: Candidate) -> tuple[Drain, ...]:
+        """How a wave takes a role of a node out of service; nothing of what it does not disturb."""
+        if role not in one.disturbed:
+            return ()
+        return tuple(
+            drain
+            for drain in self.target.drains(role, one.node)
+            if drain.only != STOP or self._stopped(role, one)
+        )
+
+    def _stopped(self, role: str, one: Candidate) -> bool:
+        """Whether a wave stops the daemons of a role, beside configuring them."""
+        if self.stops != PHASED:
+            return self.stops == ALL
+        phased = [name for name in one.touched if self.target.phases(name, one.node)]
+        return role in phased or role in self.target.dependents(one.node, phased)
 
     def _before(self, node: str, role: str) -> tuple[Mapping[str, Any], ...]:
         """Checks that must be content before a wave; none of what is down, absent or not there."""
@@ -276,7 +299,7 @@ class Steps:
                     continue
                 if leaving and self.target.leave(role, one.node):
                     continue
-                for entry in self.target.drains(role, one.node):
+                for entry in self._drains(role, one):
                     on = self._on(entry.on, role) if entry.on else (one.node,)
                     if not on:
                         continue
@@ -440,6 +463,7 @@ class Steps:
                 idempotent=action.idempotent,
                 reversible=action.reversible or (ALWAYS if kept else reversible),
                 limit=action.limit,
+                seconds=action.away,
             )
             if action.kind == APPLIES:
                 call = PlannedCall(wave, "state.apply", kwarg={"mods": [role]})
@@ -566,18 +590,42 @@ class Steps:
 
     # -- after ---------------------------------------------------------------------------------
 
-    def verify(self, members: Sequence[Candidate], *, forms: bool = False) -> Step:
+    def proven(
+        self, members: Sequence[Candidate], drained: Step | None, *, forms: bool = False
+    ) -> tuple[Step, list[Step | None]]:
+        """Return the proof of a wave, and what gives back what it took.
+
+        What was closed to clients is proven after that.
+        """
+        closed = [
+            (one.node, role)
+            for one in members
+            for role in self.target.of(one.node)
+            if drained is not None
+            and any(drain.closes for drain in self._drains(role, one))
+            and not self._out(one.node, role)
+        ]
+        verify = self.verify(members, forms=forms, closed=closed)
+        self._done.update(closed)
+        return verify, [self.release(drained), self.verified(closed) if closed else None]
+
+    def verify(
+        self,
+        members: Sequence[Candidate],
+        *,
+        forms: bool = False,
+        closed: Collection[tuple[str, str]] = (),
+    ) -> Step:
         """Ask the health of what was touched, and of what was drained for it.
 
         :param forms: also of roles whose form comes later
+        :param closed: (node, role) of what no client reaches before it is given back
         """
         asked = []
         for one in members:
             for role in self.target.of(one.node):
-                drained = role in one.disturbed and bool(self.target.drains(role, one.node))
-                drained = drained and not self._out(one.node, role)
-                # what a form makes is proven after it
-                later = bool(self.target.by_name[role].form) and not forms
+                drained = bool(self._drains(role, one)) and not self._out(one.node, role)
+                later = (one.node, role) in closed or not (forms or self._whole(role, one))
                 if (role in one.touched or drained) and not later:
                     asked.append((one.node, role))
         self._done.update(asked)
@@ -586,6 +634,16 @@ class Steps:
         # where all is proven after a form, that they answer is still to be seen
         title = step.title if asked else f"{short(nodes)} answer"
         return replace(step, nodes=nodes, title=title)
+
+    def _whole(self, role: str, one: Candidate) -> bool:
+        """Whether a wave leaves a role complete: what a form makes is proven after that.
+
+        The phases of an upgrade stop and start a member that was one before by themselves.
+        """
+        if not self.target.by_name[role].form:
+            return True
+        member = (one.node, role) not in self._new
+        return member and self.stops == PHASED and bool(self.target.phases(role, one.node))
 
     def verified(self, asked: Sequence[tuple[str, str]]) -> Step:
         """Ask the health of roles on nodes as the wanted revision declares it.

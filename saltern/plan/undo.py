@@ -22,7 +22,9 @@ from saltern.plan.types import (
     GATE,
     NEVER,
     PIN,
+    RELEASE,
     RUNNER,
+    SOAK,
     UNTIL_WRITE,
     VERIFY,
     Basis,
@@ -313,10 +315,16 @@ class _Undo:
             elif step.kind == DRAIN:
                 found += self._drain(step, silent)
         found += work
-        # the last one is about the whole wave; those before it ask what was done on the way
-        verified = [step for step in wave.steps if step.kind == VERIFY]
+        kinds = [step.kind for step in wave.steps]
+        given = kinds.index(RELEASE) if RELEASE in kinds else len(kinds)
+        # the last one before that is about the whole wave; those before it ask what was done on the
+        # way, and one after it asks what was closed to clients
+        verified = [step for step in wave.steps[:given] if step.kind == VERIFY]
         found += [self._asked(step) for step in verified[-1:]]
-        found += [step for step in wave.steps if step.kind in ("release", "soak")]
+        found += [step for step in wave.steps[:given] if step.kind == SOAK]
+        for step in wave.steps[given:]:
+            if step.kind in (RELEASE, SOAK, VERIFY):
+                found.append(self._asked(step) if step.kind == VERIFY else step)
         return found
 
     def _asked(self, step: Step) -> Step:

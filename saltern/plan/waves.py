@@ -250,7 +250,7 @@ def split(
         c.node: any(c.node in fleet.down[r] or (r, c.node) in fleet.outside for r in c.touched)
         for c in candidates
     }
-    for one in sorted(candidates, key=lambda c: (not spare[c.node], c.node)):
+    for one in sorted(_in_turn(candidates, fleet.roles), key=lambda c: not spare[c.node]):
         queues.setdefault((spare[one.node], fleet.keys(one)), deque()).append(one)
     order = [(keys, queue) for (_, keys), queue in queues.items()]
     fleet.lost = set()
@@ -275,6 +275,17 @@ def split(
     return [
         (name or f"{number} of {len(waves)}", wave) for number, (name, wave) in enumerate(waves, 1)
     ]
+
+
+def _in_turn(candidates: Iterable[Candidate], roles: Roles) -> list[Candidate]:
+    """Put nodes in the order of their names; last those of a role that wants it in reverse.
+
+    The first member by name may be the one that others prefer: all clients of a database write to
+    it. Then the others come before it, and clients move once.
+    """
+    named = sorted(candidates, key=lambda one: one.node)
+    last = [one for one in named if any(roles.backwards(r, one.node) for r in one.touched)]
+    return [*(one for one in named if one not in last), *reversed(last)]
 
 
 def _pick(
