@@ -10,6 +10,7 @@ log line of Salt, or shown in the list of processes, where ``nova-manage`` would
 """
 
 from salt.exceptions import CommandExecutionError
+from salt.utils.data import traverse_dict_and_list
 
 __virtualname__ = "nova_database"
 
@@ -209,7 +210,8 @@ def finish(user="nova"):
 
         salt ctl01.example.test nova_database.finish
     """
-    source = __salt__["pillar.get"]("nova:common:source", {})
+    # as it is: what pillar.get says within a job is masked
+    source = traverse_dict_and_list(__pillar__, "nova:common:source", {})
     venv = f"/opt/openstack/{source['release']}/nova"
     files = [option for file in CONFIG for option in ("--config-file", file)]
     commands = source.get("upgrade", {}).get("contract", [])

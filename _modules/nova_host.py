@@ -256,11 +256,17 @@ def _send(key, policy, host):
 def _why(key):
     """What Nova says of the last thing that it did to a server."""
     try:
-        found = _ask("GET", f"/servers/{key}/os-instance-actions", {"limit": 1})
+        place = f"/servers/{key}/os-instance-actions"
+        found = _ask("GET", place, {"limit": 1})
+        last = next(iter(found["instanceActions"]), {})
+        events = []
+        if last.get("message"):
+            # it says no more than that there was an error; the event that failed says which
+            events = _ask("GET", f"{place}/{last['request_id']}")["instanceAction"]["events"]
     except CommandExecutionError:
         return ""
-    last = next(iter(found["instanceActions"]), {})
-    return " ".join(str(last.get("message") or "").split())[:300]
+    told = [str(one["details"]) for one in events if one["result"] == "Error" and one.get("details")]
+    return " ".join((told or [str(last.get("message") or "")])[0].split())[:300]
 
 
 def release(host=None):

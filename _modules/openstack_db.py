@@ -17,6 +17,7 @@ import os
 import re
 
 from salt.exceptions import CommandExecutionError
+from salt.utils.data import traverse_dict_and_list
 
 log = logging.getLogger(__name__)
 
@@ -301,7 +302,8 @@ def finish(role, config):
         salt ctl01.example.test openstack_db.finish keystone:server /etc/keystone/keystone.conf
     """
     service = role.partition(":")[0]
-    source = __salt__["pillar.get"](f"{role}:source", {})
+    # as it is: what pillar.get says within a job is masked
+    source = traverse_dict_and_list(__pillar__, f"{role}:source", {})
     commands = source.get("upgrade", {}).get("contract", [])
     if not commands:
         return f"the release of {service} has nothing to contract"

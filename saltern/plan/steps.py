@@ -538,26 +538,28 @@ class Steps:
         title = f"all of {role} works on {short(members)}"
         found = [replace(verify, kind=GATE, title=title)]
         for action in actions:
-            by = self.one_of(action.on or role, role, ())
-            names = self._names(by, members)
-            step = Step(
-                "",
-                CALL,
-                str(fill(action.what, names)) or f"finalize {role} by {action.name}",
-                (by,),
-                idempotent=action.idempotent,
-                reversible=action.reversible
-                or self.target.reversible(role, members[0], "finalize"),
-                limit=action.limit,
-            )
-            call = _call(action, by, names)
-            undo = (_call(action.undo, by, names),) if action.undo else ()
-            if action.kind == RUNS:
-                step = replace(step, kind=RUNNER, runner=call.fun, kwarg=call.kwarg)
-            else:
-                step = replace(step, calls=(call,))
-            found.append(replace(step, undo=undo))
+            able = members if action.each else (self.one_of(action.on or role, role, ()),)
+            found += [self._ending(role, action, by, members) for by in able]
         return [*found, verify]
+
+    def _ending(self, role: str, action: Action, by: str, members: tuple[str, ...]) -> Step:
+        """What ends an upgrade of a role, done by one node or by the master."""
+        names = self._names(by, members)
+        step = Step(
+            "",
+            CALL,
+            str(fill(action.what, names)) or f"finalize {role} by {action.name}",
+            (by,),
+            idempotent=action.idempotent,
+            reversible=action.reversible or self.target.reversible(role, members[0], "finalize"),
+            limit=action.limit,
+        )
+        call = _call(action, by, names)
+        if action.kind == RUNS:
+            step = replace(step, kind=RUNNER, runner=call.fun, kwarg=call.kwarg)
+        else:
+            step = replace(step, calls=(call,))
+        return replace(step, undo=(_call(action.undo, by, names),) if action.undo else ())
 
     def _calls(
         self, action: Action, wave: tuple[str, ...], by: str, values: Mapping[str, Any] | None

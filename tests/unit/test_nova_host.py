@@ -24,6 +24,7 @@ class Cloud:
         self.groups: list[dict[str, Any]] = []
         self.written: list[tuple[str, str, Any]] = []
         self.refuses: dict[str, str] = {}
+        self.failure = "No valid host was found."
         self.returns: set[str] = set()
         self.busiest = 0
         self.now = 0.0
@@ -87,7 +88,11 @@ class Cloud:
                 del self.servers[name]["metadata"][key]
                 return 204, None
             case "compute", "GET", ["servers", name, "os-instance-actions"]:
-                return 200, {"instanceActions": [{"message": "No valid host was found."}]}
+                return 200, {"instanceActions": [{"message": "Error", "request_id": "req-1"}]}
+            case "compute", "GET", ["servers", _, "os-instance-actions", "req-1"]:
+                ok = {"event": "compute_check", "result": "Success", "details": None}
+                bad = {"event": "live_migrate", "result": "Error", "details": self.failure}
+                return 200, {"instanceAction": {"events": [ok, bad]}}
         raise AssertionError(f"{service} {method} {path}")
 
     def used(self, host: str) -> dict[str, int]:

@@ -331,9 +331,10 @@ def test_the_end_of_an_upgrade_goes_back_by_its_dumps():
 
 
 def test_without_dumps_the_end_of_an_upgrade_is_no_way_back():
-    nodes = example("demo-core")
-    request = Request.read("upgrade", "demo-core", {})
-    plan = make(request, nodes, nodes, facts(nodes), touched(nodes, "keystone.server"), KNOWN)
+    contract = {"call": "m.contract", "what": "the schema is contracted"}
+    told = {"upgrade": ["apply"], "finalize": [contract], "reversible": {"finalize": "never"}}
+    nodes = small({"a.x": ["n1", "n2"]}, {"a.x": told})
+    plan = make(Request.read("upgrade", "c", {}), nodes, nodes, facts(nodes), touched(nodes, "a.x"))
     assert plan.no_return.startswith("finalize/1/")
     with pytest.raises(PlanError, match="passed its point of no return"):
         undo(plan, records(plan), rollout="r1")
