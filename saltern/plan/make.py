@@ -140,9 +140,10 @@ class Maker:
         work = choose(self.request, self.target, self.facts, self._touched_roles())
         fleet = self._fleet()
         steps = self._steps(fleet, sync=self.request.workflow == "upgrade")
-        first = (
-            self._prefetched(work.roles, fleet, steps) if self.request.workflow == "upgrade" else []
-        )
+        first: list[Stage] = []
+        if self.request.workflow == "upgrade":
+            first = self._prefetched(work.roles, fleet, steps)
+            first += self._prechecked(work.roles, fleet, steps)
         stages = [*first, *self._stages(work.roles, fleet, steps)]
         if self.request.workflow == "upgrade":
             stages += self._finalized(self._touched_roles(), work.roles, fleet, steps)
@@ -610,6 +611,17 @@ class Maker:
         stage = self._stage("prefetch", ROLE_STAGES[0], title, (), [wave], (), fleet)
         # nobody is taken out of service: the pace is that of the network
         return [replace(stage, budget=0, on_failure=STOP, rate=0.0)]
+
+    def _prechecked(
+        self, work: Mapping[str, tuple[str, ...]], fleet: Fleet, steps: Steps
+    ) -> list[Stage]:
+        """Ask the new release whether it can follow, while there is nothing yet to take back."""
+        asked = steps.precheck(work)
+        if asked is None:
+            return []
+        wave = make_steps.wave("precheck", 1, "services", (), [asked])
+        stage = self._stage("precheck", ROLE_STAGES[0], asked.title, (), [wave], (), fleet)
+        return [replace(stage, budget=0, on_failure=STOP)]
 
     def _finalized(
         self,

@@ -280,6 +280,17 @@ class Roles:
         """
         return actions.read_actions(*self._declared(role, node, "prefetch"), (actions.CALLS,))
 
+    def precheck(self, role: str, node: str) -> tuple[Mapping[str, Any], ...]:
+        """Return what one member is asked before an upgrade touches the first one.
+
+        :raises PlanError: what is declared is no check
+        """
+        data, where = self._declared(role, node, "precheck")
+        asked = actions.read_questions(data, where)
+        if any(question.on for question in asked):
+            raise PlanError("a member of the role itself is asked, never another one", where=where)
+        return tuple(question.check for question in asked)
+
     def finalize(self, role: str, node: str) -> tuple[Action, ...]:
         """Return what ends an upgrade once every member of a role has it.
 

@@ -505,6 +505,33 @@ class Steps:
             self.equipped |= {*bare}
         return [*found, Step("", CALL, title, nodes, calls=calls, limit=FETCH_LIMIT)]
 
+    def precheck(self, work: Mapping[str, Sequence[str]]) -> Step | None:
+        """Ask each role on one of its members whether it can be upgraded; None: none wants it.
+
+        Members take turns, so that they are asked at the same time. Where a role does not run yet
+        there is nothing to upgrade.
+
+        :param work: touched roles by node
+        """
+        nodes: dict[str, list[str]] = {}
+        for node, roles in sorted(work.items()):
+            for role in roles:
+                if not self._out(node, role) and self.target.precheck(role, node):
+                    nodes.setdefault(role, []).append(node)
+        turns: Counter[str] = Counter()
+        checks = []
+        for role, ids in nodes.items():
+            node = min(ids, key=lambda one: turns[one])
+            turns[node] += 1
+            names = self._names(node, (node,))
+            asked = tuple(fill(check, names) for check in self.target.precheck(role, node))
+            checks.append(Check(node, role, asked))
+        if not checks:
+            return None
+        title = f"{' '.join(nodes)} can be upgraded, says the new release on {short(turns)}"
+        asked_nodes = tuple(sorted(turns))
+        return Step("", GATE, title, asked_nodes, checks=tuple(checks), limit=CHECK_LIMIT)
+
     def final(self, role: str, actions: Sequence[Action]) -> list[Step]:
         """End an upgrade of a role: prove all of its members, act on one, prove them again.
 
