@@ -100,7 +100,8 @@ def check(service, source, config, schemas=(), online=(), user=None, root=RELEAS
 
     Returns ``{"ok": bool, "verdict": "ok" | "warn" | "fail" | "unknown", "code": str,
     "sentence": str}`` with a code of ``docs/reference/codes.md``: ``upgrade-refused`` and
-    ``upgrade-warned`` with the check's own words, ``upgrade-unfinished``, ``schema-differs``, ``not-asked``.
+    ``upgrade-warned`` with the check's own words, ``upgrade-unfinished``, ``schema-differs``,
+    ``not-asked``.
 
     CLI Example:
 

@@ -20,7 +20,19 @@ from saltern.plan.request import STAY, Request
 from saltern.plan.roles import MASTER, Node, Roles, worst, worst_reversible
 from saltern.plan.scope import locks, probes
 from saltern.plan.steps import Steps
-from saltern.plan.types import CALL, SOAK, STOP, Check, Impact, Plan, PlannedCall, Stage, Step, Wave
+from saltern.plan.types import (
+    CALL,
+    DRAIN,
+    SOAK,
+    STOP,
+    Check,
+    Impact,
+    Plan,
+    PlannedCall,
+    Stage,
+    Step,
+    Wave,
+)
 from saltern.plan.waves import Candidate, Fleet, Pace, gone_with, split
 from saltern.rollout.show import short
 from saltern.rollout.stages import ROLE_STAGES
@@ -647,15 +659,30 @@ class Maker:
                 ]
                 if actions and not left:
                     roles.append(role)
-                    name, found = f"{make_steps.FINALIZE}{role}", steps.final(role, actions)
+                    name, found = (
+                        f"{make_steps.FINALIZE}{role}",
+                        steps.final(role, actions, fence=self.request.fence),
+                    )
                     number = len(waves) + 1
                     waves.append(make_steps.wave("finalize", number, name, (), found))
         if not waves:
             return []
         told = f"finalize {' '.join(roles)}"
         stage = self._stage("finalize", ROLE_STAGES[-1], told, tuple(roles), waves, (), fleet)
+        if any(step.kind == DRAIN for wave in waves for step in wave.steps):
+            stage = replace(stage, impact=Impact("degraded", "none", self._window(roles)))
         # it is about the cluster as a whole: no share of it may fail
         return [replace(stage, budget=0, on_failure=STOP)]
+
+    def _window(self, roles: Sequence[str]) -> str:
+        """Say how long writes are refused, by what waves of that stage took in earlier rollouts."""
+        fenced = [r for r in roles if self.target.fences(r, self.target.members(r)[0])]
+        took = minutes(self.paces, "finalize")
+        known = "no earlier upgrade tells how long" if took is None else f"{took * 60:.0f} s each"
+        return (
+            f"writes to {', '.join(fenced)} are refused (503) from the dump until its schema is"
+            f" proven, one after another, {known}; reads and tokens go on"
+        )
 
     def _commit(self, work: Work, steps: Steps) -> list[Step]:
         """End with the revision as the cluster's own, unless only a part of it was reached."""

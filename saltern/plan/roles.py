@@ -179,6 +179,18 @@ class Roles:
             raise PlanError("is neither a function nor a list", where=where)
         return tuple(_drain(entry, where) for entry in drain)
 
+    def fences(self, role: str, node: str) -> tuple[Drain, ...]:
+        """Return what refuses writes to a role and what takes them again; nothing without any.
+
+        :raises PlanError: what is declared is none, or nothing takes them again
+        """
+        told, where = self._declared(role, node, "fence")
+        if not told:
+            return ()
+        if not isinstance(told, list | tuple):
+            raise PlanError("is no list", where=where)
+        return tuple(_drain(entry, where) for entry in told)
+
     def units(self, role: str, node: str) -> tuple[str, ...]:
         """Units to restart: ``restart`` of the lifecycle, else those of the health checks."""
         named = self._lifecycle(role, node).get("restart")

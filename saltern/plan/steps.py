@@ -532,15 +532,37 @@ class Steps:
         asked_nodes = tuple(sorted(turns))
         return Step("", GATE, title, asked_nodes, checks=tuple(checks), limit=CHECK_LIMIT)
 
-    def final(self, role: str, actions: Sequence[Action]) -> list[Step]:
+    def fence(self, role: str) -> Step | None:
+        """Refuse writes to a role; None: nothing does. Its calls take leases, as a drain's do.
+
+        :raises PlanError: nobody is there who could do it
+        """
+        # on behalf of who acts: a retry of what failed there refuses them once more
+        by = self.one_of(role, role, ())
+        calls, undo = [], []
+        for entry in self.target.fences(role, by):
+            on = self._on(entry.on, role) if entry.on else (by,)
+            if on:
+                call, back = drain_calls(entry, by, self.target.nodes[by].host, on)
+                calls.append(call)
+                undo.append(back)
+        if not calls:
+            return None
+        told = "; ".join(dict.fromkeys(call.what for call in calls))
+        return Step("", DRAIN, told, (by,), tuple(calls), tuple(undo), limit=DRAIN_LIMIT)
+
+    def final(self, role: str, actions: Sequence[Action], *, fence: bool = False) -> list[Step]:
         """End an upgrade of a role: prove all of its members, act on one, prove them again.
 
+        :param fence: refuse writes to it meanwhile, where it says how
         :raises PlanError: nobody is there who could do it
         """
         members = tuple(n for n in self.target.members(role) if n not in self.fleet.absent)
         verify = self.verified([(node, role) for node in members])
         title = f"all of {role} works on {short(members)}"
         found = [replace(verify, kind=GATE, title=title)]
+        fenced = self.fence(role) if fence else None
+        found += [fenced] if fenced else []
         for action in actions:
             by = self.one_of(action.on or role, role, ())
             names = self._names(by, members)
@@ -561,7 +583,10 @@ class Steps:
             else:
                 step = replace(step, calls=(call,))
             found.append(replace(step, undo=undo))
-        return [*found, verify]
+        if fenced is None:
+            return [*found, verify]
+        back = f"writes to {role} are taken again"
+        return [*found, verify, Step("", RELEASE, back, fenced.nodes, limit=DRAIN_LIMIT)]
 
     def _calls(
         self, action: Action, wave: tuple[str, ...], by: str, values: Mapping[str, Any] | None

@@ -68,7 +68,7 @@ MIXED = """Modules with known eventlet monkey patching issues were imported
 
 
 class Upgrade:
-    """The service of the test's own, with links as on a host, and a check that is told its answer."""
+    """The service of the test's own, as on a host, and a check that is told what to say."""
 
     def __init__(self, svc: Service, minion: Minion, top: Path) -> None:
         self.svc, self.minion, self.root = svc, minion, top / "releases"
