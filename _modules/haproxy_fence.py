@@ -2,8 +2,8 @@
 Refuse writes to an API at HAProxy, and let reads go on
 =======================================================
 
-Every listen in mode ``http`` asks a map (``/etc/haproxy/fence.map``, made by the formula) whether it
-is fenced: requests other than GET, HEAD and OPTIONS get 503 with ``Retry-After`` then. The map is
+Every listen in mode ``http`` asks a map (``/etc/haproxy/fence.map``, made by the formula) whether
+it is fenced: others than GET, HEAD and OPTIONS get 503 with ``Retry-After`` then. The map is
 changed through the admin socket, without a reload and without losing a connection, and in its
 file, so that a reload or a restart meanwhile keeps the fence.
 
