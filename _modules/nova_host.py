@@ -265,7 +265,9 @@ def _why(key):
             events = _ask("GET", f"{place}/{last['request_id']}")["instanceAction"]["events"]
     except CommandExecutionError:
         return ""
-    told = [str(one["details"]) for one in events if one["result"] == "Error" and one.get("details")]
+    told = [
+        str(one["details"]) for one in events if one["result"] == "Error" and one.get("details")
+    ]
     return " ".join((told or [str(last.get("message") or "")])[0].split())[:300]
 
 

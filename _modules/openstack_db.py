@@ -111,6 +111,30 @@ def run(argv, user, stdin=None, env=None, timeout=900):
 
         salt ctl01.example.test openstack_db.run '[keystone-manage, db_version]' keystone
     """
+    done = execute(argv, user, stdin=stdin, env=env, timeout=timeout)
+    if done["retcode"]:
+        raise CommandExecutionError(
+            f"{argv[0]} failed with exit code {done['retcode']}: {done['said']}"
+        )
+    return done["stdout"]
+
+
+def execute(argv, user, stdin=None, env=None, timeout=900):
+    """
+    Run a program as a service's user whose exit code says more than yes or no.
+
+    argv, user, stdin, env, timeout
+        As for :py:func:`openstack_db.run <run>`.
+
+    Returns ``{"retcode": int, "stdout": str, "said": str}``; the last is the end of its error
+    output, or of what it told without any, in one line and without passwords of connections.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt ctl01.example.test openstack_db.execute '[keystone-status, upgrade, check]' keystone
+    """
     group = __salt__["user.primary_group"](user)
     if not group:
         raise CommandExecutionError(f"there is no user {user}")
@@ -124,11 +148,9 @@ def run(argv, user, stdin=None, env=None, timeout=900):
         ignore_retcode=True,
         timeout=timeout,
     )
-    if done["retcode"]:
-        lines = [line for line in (done["stderr"] or done["stdout"]).splitlines() if line.strip()]
-        said = _CREDENTIALS.sub(r"://\1:***@", "; ".join(lines[-_TAIL:]))
-        raise CommandExecutionError(f"{argv[0]} failed with exit code {done['retcode']}: {said}")
-    return done["stdout"]
+    lines = [line for line in (done["stderr"] or done["stdout"]).splitlines() if line.strip()]
+    said = _CREDENTIALS.sub(r"://\1:***@", "; ".join(lines[-_TAIL:]))
+    return {"retcode": done["retcode"], "stdout": done["stdout"], "said": said}
 
 
 def ask(script, user, venv, want):

@@ -10,5 +10,7 @@ haproxy-clean-config:
     - names:
       - /etc/haproxy/haproxy.cfg
       - /etc/haproxy/certificate.sha256
+      - /etc/haproxy/fence.map
+      - /etc/haproxy/fence.map.lock
     - require:
       - service: haproxy-clean-service

@@ -21,6 +21,18 @@ haproxy-proxy-certificate:
     - require:
       - pkg: haproxy-proxy-package
 
+# who is fenced is not for the model to say: haproxy_fence writes it
+haproxy-proxy-fence:
+  file.managed:
+    - name: /etc/haproxy/fence.map
+    - contents: ''
+    - replace: False
+    - user: root
+    - group: root
+    - mode: "0644"
+    - require:
+      - pkg: haproxy-proxy-package
+
 haproxy-proxy-config:
   file.managed:
     - name: /etc/haproxy/haproxy.cfg
@@ -37,6 +49,7 @@ haproxy-proxy-config:
     - require:
       - pkg: haproxy-proxy-package
       - group: haproxy-proxy-status-group
+      - file: haproxy-proxy-fence
       - pki_host: haproxy-proxy-certificate
 
 haproxy-proxy-service:

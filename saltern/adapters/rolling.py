@@ -557,7 +557,7 @@ class Rolling:
         :raises RolloutError: it still runs
         """
         state = self._at_rest(rollout)
-        lost = losses(state.plan, state.records)
+        lost = losses(state.plan, state.records, leases=state.leases)
         return self._undo(state, accept_loss=accept_loss), lost
 
     def _undo(self, state: RolloutState, *, only: str = "", accept_loss: bool = False) -> Planned:

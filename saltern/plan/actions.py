@@ -1,6 +1,7 @@
 """What roles declare to be asked and done beside their states: checks before a wave, named work.
 
-Read here from ``lifecycle:<role>``: ``before``, ``leave``, ``operations``, ``finalize``. Whatever
+Read here from ``lifecycle:<role>``: ``before``, ``precheck``, ``leave``,
+``operations``, ``finalize``. Whatever
 is no declaration is refused with its place, before a plan is made of it.
 """
 

@@ -20,7 +20,19 @@ from saltern.plan.request import STAY, Request
 from saltern.plan.roles import MASTER, Node, Roles, worst, worst_reversible
 from saltern.plan.scope import locks, probes
 from saltern.plan.steps import Steps
-from saltern.plan.types import CALL, SOAK, STOP, Check, Impact, Plan, PlannedCall, Stage, Step, Wave
+from saltern.plan.types import (
+    CALL,
+    DRAIN,
+    SOAK,
+    STOP,
+    Check,
+    Impact,
+    Plan,
+    PlannedCall,
+    Stage,
+    Step,
+    Wave,
+)
 from saltern.plan.waves import Candidate, Fleet, Pace, gone_with, split
 from saltern.rollout.show import short
 from saltern.rollout.stages import ROLE_STAGES
@@ -146,9 +158,10 @@ class Maker:
         work = choose(self.request, self.target, self.facts, self._touched_roles())
         fleet = self._fleet()
         steps = self._steps(fleet, sync=self.request.workflow == "upgrade")
-        first = (
-            self._prefetched(work.roles, fleet, steps) if self.request.workflow == "upgrade" else []
-        )
+        first: list[Stage] = []
+        if self.request.workflow == "upgrade":
+            first = self._prefetched(work.roles, fleet, steps)
+            first += self._prechecked(work.roles, fleet, steps)
         stages = [*first, *self._stages(work.roles, fleet, steps)]
         if self.request.workflow == "upgrade":
             stages += self._finalized(self._touched_roles(), work.roles, fleet, steps)
@@ -632,6 +645,17 @@ class Maker:
         # nobody is taken out of service: the pace is that of the network
         return [replace(stage, budget=0, on_failure=STOP, rate=0.0)]
 
+    def _prechecked(
+        self, work: Mapping[str, tuple[str, ...]], fleet: Fleet, steps: Steps
+    ) -> list[Stage]:
+        """Ask the new release whether it can follow, while there is nothing yet to take back."""
+        asked = steps.precheck(work)
+        if asked is None:
+            return []
+        wave = make_steps.wave("precheck", 1, "services", (), [asked])
+        stage = self._stage("precheck", ROLE_STAGES[0], asked.title, (), [wave], (), fleet)
+        return [replace(stage, budget=0, on_failure=STOP)]
+
     def _finalized(
         self,
         wanted: Mapping[str, tuple[str, ...]],
@@ -656,15 +680,30 @@ class Maker:
                 ]
                 if actions and not left:
                     roles.append(role)
-                    name, found = f"{make_steps.FINALIZE}{role}", steps.final(role, actions)
+                    name, found = (
+                        f"{make_steps.FINALIZE}{role}",
+                        steps.final(role, actions, fence=self.request.fence),
+                    )
                     number = len(waves) + 1
                     waves.append(make_steps.wave("finalize", number, name, (), found))
         if not waves:
             return []
         told = f"finalize {' '.join(roles)}"
         stage = self._stage("finalize", ROLE_STAGES[-1], told, tuple(roles), waves, (), fleet)
+        if any(step.kind == DRAIN for wave in waves for step in wave.steps):
+            stage = replace(stage, impact=Impact("degraded", "none", self._window(roles)))
         # it is about the cluster as a whole: no share of it may fail
         return [replace(stage, budget=0, on_failure=STOP)]
+
+    def _window(self, roles: Sequence[str]) -> str:
+        """Say how long writes are refused, by what waves of that stage took in earlier rollouts."""
+        fenced = [r for r in roles if self.target.fences(r, self.target.members(r)[0])]
+        took = minutes(self.paces, "finalize")
+        known = "no earlier upgrade tells how long" if took is None else f"{took * 60:.0f} s each"
+        return (
+            f"writes to {', '.join(fenced)} are refused (503) from the dump until its schema is"
+            f" proven, one after another, {known}; reads and tokens go on"
+        )
 
     def _commit(self, work: Work, steps: Steps) -> list[Step]:
         """End with the revision as the cluster's own, unless only a part of it was reached."""

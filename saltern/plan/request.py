@@ -57,6 +57,8 @@ class Request:
     :param accept_outage: roles whose majority may be lost meanwhile, so that they are down
     :param own: products whose packages do not come from the distribution, as of ``release.path``
     :param allow: products that may take the exceptional way of the release catalogue
+    :param fence: of an ``upgrade``: writes to a service are refused from the dump of its databases
+        until its contracted schema is proven
     :param operation: of the workflow ``operation``: ``ceph.osd.replace-store``
     :param arguments: its arguments by name, plain data without secrets: plan and journal show them
     :raises PlanError: a value is not one
@@ -83,6 +85,7 @@ class Request:
     accept_outage: tuple[str, ...] = ()
     own: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
+    fence: bool = False
     operation: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
@@ -134,6 +137,12 @@ class Request:
                 "nodes that are added cannot be rolled back to a revision that does not know them",
                 where="on_failure",
                 cure="Drop it; new nodes leave by a scale-in",
+            )
+        if self.fence and self.workflow != "upgrade":
+            raise PlanError(
+                f"a {self.workflow} contracts no schema, so there is nothing to fence",
+                where="fence",
+                cure="Drop it",
             )
         if self.workflow in NAMED:
             wrong = [key for key in limits if key != "nodes"]

@@ -195,6 +195,18 @@ class Roles:
             raise PlanError(f"{told!r} is not name or {REVERSE}", where=where)
         return bool(told == REVERSE)
 
+    def fences(self, role: str, node: str) -> tuple[Drain, ...]:
+        """Return what refuses writes to a role and what takes them again; nothing without any.
+
+        :raises PlanError: what is declared is none, or nothing takes them again
+        """
+        told, where = self._declared(role, node, "fence")
+        if not told:
+            return ()
+        if not isinstance(told, list | tuple):
+            raise PlanError("is no list", where=where)
+        return tuple(_drain(entry, where) for entry in told)
+
     def units(self, role: str, node: str) -> tuple[str, ...]:
         """Units to restart: ``restart`` of the lifecycle, else those of the health checks."""
         named = self._lifecycle(role, node).get("restart")
@@ -295,6 +307,17 @@ class Roles:
         :raises PlanError: what is declared is none
         """
         return actions.read_actions(*self._declared(role, node, "prefetch"), (actions.CALLS,))
+
+    def precheck(self, role: str, node: str) -> tuple[Mapping[str, Any], ...]:
+        """Return what one member is asked before an upgrade touches the first one.
+
+        :raises PlanError: what is declared is no check
+        """
+        data, where = self._declared(role, node, "precheck")
+        asked = actions.read_questions(data, where)
+        if any(question.on for question in asked):
+            raise PlanError("a member of the role itself is asked, never another one", where=where)
+        return tuple(question.check for question in asked)
 
     def finalize(self, role: str, node: str) -> tuple[Action, ...]:
         """Return what ends an upgrade once every member of a role has it.

@@ -82,7 +82,7 @@ def _row(stage: Stage) -> tuple[str, ...]:
     steps = [step for wave in stage.waves for step in wave.steps]
     before = sum(len(c.checks) or 1 for s in steps if s.kind == GATE for c in s.checks)
     after = sum(len(c.checks) or 1 for s in steps if s.kind == VERIFY for c in s.checks)
-    drained = any(step.kind == DRAIN for step in steps)
+    drained = any(step.kind == DRAIN for step in steps) and stage.name != "finalize"
     nodes = short(set(stage.nodes) or {node for step in steps for node in step.nodes})
     what = stage.title.removesuffix(f" on {nodes}")
     return (

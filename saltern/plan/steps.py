@@ -528,19 +528,71 @@ class Steps:
             self.equipped |= {*bare}
         return [*found, Step("", CALL, title, nodes, calls=calls, limit=FETCH_LIMIT)]
 
-    def final(self, role: str, actions: Sequence[Action]) -> list[Step]:
+    def precheck(self, work: Mapping[str, Sequence[str]]) -> Step | None:
+        """Ask each role on one of its members whether it can be upgraded; None: none wants it.
+
+        Members take turns, so that they are asked at the same time. Where a role does not run yet
+        there is nothing to upgrade.
+
+        :param work: touched roles by node
+        """
+        nodes: dict[str, list[str]] = {}
+        for node, roles in sorted(work.items()):
+            for role in roles:
+                if not self._out(node, role) and self.target.precheck(role, node):
+                    nodes.setdefault(role, []).append(node)
+        turns: Counter[str] = Counter()
+        checks = []
+        for role, ids in nodes.items():
+            node = min(ids, key=lambda one: turns[one])
+            turns[node] += 1
+            names = self._names(node, (node,))
+            asked = tuple(fill(check, names) for check in self.target.precheck(role, node))
+            checks.append(Check(node, role, asked))
+        if not checks:
+            return None
+        title = f"{' '.join(nodes)} can be upgraded, says the new release on {short(turns)}"
+        asked_nodes = tuple(sorted(turns))
+        return Step("", GATE, title, asked_nodes, checks=tuple(checks), limit=CHECK_LIMIT)
+
+    def fence(self, role: str) -> Step | None:
+        """Refuse writes to a role; None: nothing does. Its calls take leases, as a drain's do.
+
+        :raises PlanError: nobody is there who could do it
+        """
+        # on behalf of who acts: a retry of what failed there refuses them once more
+        by = self.one_of(role, role, ())
+        calls, undo = [], []
+        for entry in self.target.fences(role, by):
+            on = self._on(entry.on, role) if entry.on else (by,)
+            if on:
+                call, back = drain_calls(entry, by, self.target.nodes[by].host, on)
+                calls.append(call)
+                undo.append(back)
+        if not calls:
+            return None
+        told = "; ".join(dict.fromkeys(call.what for call in calls))
+        return Step("", DRAIN, told, (by,), tuple(calls), tuple(undo), limit=DRAIN_LIMIT)
+
+    def final(self, role: str, actions: Sequence[Action], *, fence: bool = False) -> list[Step]:
         """End an upgrade of a role: prove all of its members, act on one, prove them again.
 
+        :param fence: refuse writes to it meanwhile, where it says how
         :raises PlanError: nobody is there who could do it
         """
         members = tuple(n for n in self.target.members(role) if n not in self.fleet.absent)
         verify = self.verified([(node, role) for node in members])
         title = f"all of {role} works on {short(members)}"
         found = [replace(verify, kind=GATE, title=title)]
+        fenced = self.fence(role) if fence else None
+        found += [fenced] if fenced else []
         for action in actions:
             able = members if action.each else (self.one_of(action.on or role, role, ()),)
             found += [self._ending(role, action, by, members) for by in able]
-        return [*found, verify]
+        if fenced is None:
+            return [*found, verify]
+        back = f"writes to {role} are taken again"
+        return [*found, verify, Step("", RELEASE, back, fenced.nodes, limit=DRAIN_LIMIT)]
 
     def _ending(self, role: str, action: Action, by: str, members: tuple[str, ...]) -> Step:
         """What ends an upgrade of a role, done by one node or by the master."""

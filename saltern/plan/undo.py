@@ -8,6 +8,7 @@ that is refused unless the loss is accepted; :func:`losses` says what it is.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -37,7 +38,7 @@ from saltern.plan.types import (
     Swap,
     Wave,
 )
-from saltern.rollout.ports import StepRecord
+from saltern.rollout.ports import Lease, StepRecord
 from saltern.rollout.show import short
 
 #: kinds that change something
@@ -129,21 +130,50 @@ def _swapped(one: Swap) -> Swap:
     return Swap(one.role, one.after, one.after_sha256, one.before, one.before_sha256, one.nodes)
 
 
-def losses(plan: Plan, records: Records, only: str = "") -> list[str]:
+def losses(plan: Plan, records: Records, only: str = "", leases: Iterable[Lease] = ()) -> list[str]:
     """Say what taking a rollout back would lose, one sentence for each step; empty for nothing.
 
     :param only: ``<stage>/<number>``: this wave alone
+    :param leases: what the rollout took out of service, given back or not
     """
+    held = tuple(leases)
     found = []
     for _, wave in _done(plan, records, only):
         for step in wave.steps:
             if step.id not in records or step.reversible not in (NEVER, UNTIL_WRITE):
                 continue
-            if step.reversible == NEVER:
+            if wave.name.startswith(make_steps.FINALIZE) and step.undo:
+                found.append(f"{step.title}: {_since(wave, records, held)}")
+            elif step.reversible == NEVER:
                 found.append(f"{step.title}: this cannot be taken back.")
             else:
                 found.append(f"{step.title}: what was written since may not be readable before it.")
     return found
+
+
+def _since(wave: Wave, records: Records, leases: Sequence[Lease]) -> str:
+    """What is lost of what was written since the dump that a wave took."""
+    role = wave.name.removeprefix(make_steps.FINALIZE)
+    begun = [records[s.id].begun for s in wave.steps if s.id in records and s.kind in _CHANGING]
+    since = _at(min(begun))
+    fences = {step.id for step in wave.steps if step.kind == DRAIN}
+    mine = [lease for lease in leases if lease.step in fences]
+    if not mine:
+        return f"what was written to {role} since {since} is lost."
+    refused = _at(min(lease.taken for lease in mine))
+    # taken again once is enough: what came in between is in no dump
+    again = [lease.released for lease in mine if lease.released is not None]
+    if not again:
+        return f"nothing written to {role} since is lost: writes were refused from {refused} on."
+    until = _at(min(again))
+    return (
+        f"what was written to {role} since {until} is lost; from {refused} until then writes were"
+        " refused."
+    )
+
+
+def _at(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(seconds))
 
 
 def _added(plan: Plan) -> list[str]:
@@ -273,6 +303,10 @@ class _Undo:
         for wave in order:
             if wave.name.startswith(make_steps.FINALIZE):
                 steps = self._inverse(step for step in wave.steps if step.id in self.records)
+                fenced = [step for step in wave.steps if step.kind == DRAIN]
+                if fenced and any(step.kind in _CHANGING for step in steps):
+                    # what is written while a dump is loaded would be lost without a word
+                    steps = [*fenced, *steps, *(s for s in wave.steps if s.kind == RELEASE)]
             else:
                 steps = self._node_steps(wave) if wave.nodes else self._form_steps(wave)
             if any(step.kind in _CHANGING for step in steps):

@@ -57,6 +57,10 @@ CODES: Mapping[str, tuple[str, ...]] = {
     "not-asked": (UNKNOWN,),
     "no-answer": (UNKNOWN,),
     "bad-answer": (UNKNOWN,),
+    "upgrade-refused": (FAIL,),
+    "upgrade-warned": (WARN,),
+    "upgrade-unfinished": (FAIL,),
+    "schema-differs": (FAIL,),
     "slo-missed": (FAIL,),
     "probe-silent": (UNKNOWN,),
 }
