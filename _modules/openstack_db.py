@@ -110,10 +110,52 @@ def run(argv, user, stdin=None, env=None, timeout=900):
 
         salt ctl01.example.test openstack_db.run '[keystone-manage, db_version]' keystone
     """
+    done = execute(argv, user, stdin=stdin, env=env, timeout=timeout)
+    if done["retcode"]:
+        raise CommandExecutionError(
+            f"{argv[0]} failed with exit code {done['retcode']}: {said(done)}"
+        )
+    return done["stdout"]
+
+
+def said(done):
+    """
+    Return the last lines of what a program said, on its error output if there is something, in one
+    line and without passwords.
+
+    done
+        What :py:func:`openstack_db.execute <execute>` returned.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt ctl01.example.test openstack_db.said '{stderr: "", stdout: "it is full"}'
+    """
+    lines = [line for line in (done["stderr"] or done["stdout"]).splitlines() if line.strip()]
+    return _CREDENTIALS.sub(r"://\1:***@", "; ".join(lines[-_TAIL:]))
+
+
+def execute(argv, user, stdin=None, env=None, timeout=900):
+    """
+    Run a program as :py:func:`openstack_db.run <run>` does, whatever its exit code is.
+
+    argv, user, stdin, env, timeout
+        As for :py:func:`openstack_db.run <run>`.
+
+    Returns ``{"retcode", "stdout", "stderr"}``. Raises ``CommandExecutionError`` when there is no
+    such user.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt ctl01.example.test openstack_db.execute '[nova-status, upgrade, check]' nova
+    """
     group = __salt__["user.primary_group"](user)
     if not group:
         raise CommandExecutionError(f"there is no user {user}")
-    done = __salt__["cmd.run_all"](
+    return __salt__["cmd.run_all"](
         ["setpriv", f"--reuid={user}", f"--regid={group}", "--init-groups", "--", *argv],
         stdin=stdin,
         env={"HOME": "/", "PYTHONWARNINGS": "ignore", **(env or {})},
@@ -123,11 +165,6 @@ def run(argv, user, stdin=None, env=None, timeout=900):
         ignore_retcode=True,
         timeout=timeout,
     )
-    if done["retcode"]:
-        lines = [line for line in (done["stderr"] or done["stdout"]).splitlines() if line.strip()]
-        said = _CREDENTIALS.sub(r"://\1:***@", "; ".join(lines[-_TAIL:]))
-        raise CommandExecutionError(f"{argv[0]} failed with exit code {done['retcode']}: {said}")
-    return done["stdout"]
 
 
 def ask(script, user, venv, want):
