@@ -9,6 +9,7 @@ and is asked what a client would ask, with a token of the Keystone that is rehea
 
 import http.client
 import json
+import os
 import subprocess
 import time
 
@@ -21,6 +22,22 @@ START, REQUEST = 180, 60
 #: The account that exists in the copies alone.
 ACCOUNT = "rehearsal"
 _IDENTITY = "keystone"
+
+
+#: The application as the server finds it. At the root uWSGI tells it no SCRIPT_NAME, and paste
+#: wants one.
+_APPLICATION = """
+import importlib
+
+module, _, name = {wsgi!r}.partition(":")
+inner = getattr(importlib.import_module(module), name.removesuffix("()") or "application")
+inner = inner() if name.endswith("()") else inner
+
+
+def application(environ, start_response):
+    environ.setdefault("SCRIPT_NAME", "")
+    return inner(environ, start_response)
+"""
 
 
 def __virtual__():
@@ -97,13 +114,11 @@ def _start(spec):
     service, api = spec["service"], spec["api"]
     directory = f"{__salt__['rehearsal.settings']()['directory']}/services/{service}"
     venv = __salt__["rehearsal_service.venv"](spec["source"], service)
-    wsgi = spec["source"]["wsgi"]
     options = {
         "http-socket": f"127.0.0.1:{api['port']}",
         # else clients see a reset where a body was not read
         "add-header": "Connection: close",
-        "mount": f"/={wsgi}{'' if ':' in wsgi else ':application'}",
-        "manage-script-name": "true",
+        "wsgi-file": f"{directory}/etc/application.py",
         "virtualenv": venv,
         "processes": "1",
         "threads": "4",
@@ -115,10 +130,14 @@ def _start(spec):
         "buffer-size": "65535",
         "start-time": "%t",
     }
-    text = "\n".join(["[uwsgi]", *(f"{key} = {value}" for key, value in options.items()), ""])
     path = f"{directory}/etc/uwsgi.ini"
-    with open(path, "w", encoding="utf-8") as stream:
-        stream.write(text)
+    for name, text in (
+        (path, "\n".join(["[uwsgi]", *(f"{key} = {value}" for key, value in options.items()), ""])),
+        (options["wsgi-file"], _APPLICATION.format(wsgi=spec["source"]["wsgi"])),
+    ):
+        with open(name, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.chmod(name, 0o644)
     user = __salt__["rehearsal.user"]()
     stop(service)
     properties = {

@@ -103,7 +103,10 @@ class Rehearser:
         self, refs: Sequence[str], served: services.Nodes
     ) -> tuple[list[tuple[services.Service, ...]], list[str], Revision]:
         """The services of each hop, what is left out, and the last revision."""
-        before, hops, notes = served, [], []
+        before: services.Nodes = served
+        hops: list[tuple[services.Service, ...]] = []
+        notes: list[str] = []
+        last: list[Revision] = []
         for ref in refs:
             self._tell(f"checking revision {ref}")
             revision, findings = self.model.check(ref, pillar_settings(self.opts), self.by)
@@ -128,12 +131,13 @@ class Rehearser:
             hops.append(found)
             notes += left
             before = after
+            last.append(revision)
         names = {tuple(one.name for one in hop) for hop in hops}
         if len(names) > 1:
             raise RehearsalRefusedError(
                 "the revisions have different services", cure="Rehearse them one by one"
             )
-        return hops, notes, revision
+        return hops, notes, last[-1]
 
     def _bundle(
         self,

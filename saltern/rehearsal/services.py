@@ -19,6 +19,9 @@ SUFFIX = "_rehearsal"
 #: Whose API gives the tokens.
 IDENTITY = "keystone"
 
+#: What a row says to the shadow as it is.
+_TOLD = ("read", "files", "setup", "check", "check_script", "api")
+
 
 class Node(Protocol):
     """What is read of a compiled node; :class:`saltern.model.cluster.CompiledNode` has it."""
@@ -154,7 +157,7 @@ def _service(
         "sync": database["sync"],
         "contract": upgrade.get("contract") or [],
         "region": region,
-        **{key: row.get(key) for key in ("read", "files", "check", "api")},
+        **{key: row.get(key) for key in ("read", "files", "setup", "check", "check_script", "api")},
         "cells": _cells(row, old),
     }
     return Service(
