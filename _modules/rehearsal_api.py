@@ -10,6 +10,7 @@ and is asked what a client would ask, with a token of the Keystone that is rehea
 import http.client
 import json
 import os
+import re
 import subprocess
 import time
 
@@ -24,6 +25,8 @@ ACCOUNT = "rehearsal"
 _IDENTITY = "keystone"
 
 
+# What Python says of an exception.
+_TELLING = re.compile(r"\w(Error|Exception|NotFound|Refused)\b.*: .")
 #: The application as the server finds it. At the root uWSGI tells it no SCRIPT_NAME, and paste
 #: wants one.
 _APPLICATION = """
@@ -195,7 +198,7 @@ def _log(service):
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
-    telling = [line for line in lines if "Error" in line or "ERROR" in line]
+    telling = [line for line in lines if _TELLING.search(line)]
     return (telling or lines or ["its log is empty"])[-1][-300:]
 
 
