@@ -31,7 +31,9 @@ _TELLING = re.compile(r"\w(Error|Exception|NotFound|Refused)\b.*: .")
 #: wants one.
 _APPLICATION = """
 import importlib
+import sys
 
+sys.argv[1:] = {arguments!r}
 module, _, name = {wsgi!r}.partition(":")
 inner = getattr(importlib.import_module(module), name.removesuffix("()") or "application")
 inner = inner() if name.endswith("()") else inner
@@ -133,10 +135,11 @@ def _start(spec):
         "buffer-size": "65535",
         "start-time": "%t",
     }
+    known = {"wsgi": spec["source"]["wsgi"], "arguments": api.get("arguments", [])}
     path = f"{directory}/etc/uwsgi.ini"
     for name, text in (
         (path, "\n".join(["[uwsgi]", *(f"{key} = {value}" for key, value in options.items()), ""])),
-        (options["wsgi-file"], _APPLICATION.format(wsgi=spec["source"]["wsgi"])),
+        (options["wsgi-file"], _APPLICATION.format(**known)),
     ):
         with open(name, "w", encoding="utf-8") as stream:
             stream.write(text)
