@@ -172,7 +172,7 @@ def load(bundle, databases):
         Names, a list
 
     Returns what :py:func:`backup_dump.load <backup_dump.load>` does. Raises
-    CommandExecutionError.
+    CommandExecutionError, also when there is not three times their room.
 
     CLI Example:
 
@@ -182,6 +182,10 @@ def load(bundle, databases):
     """
     _begun()
     with __salt__["backup_client.using"](settings()["backup"]):
+        files = __salt__["backup_bundle.inspect"](bundle)["files"].values()
+        # as copies, as they are fetched, and once more beside them when they are put back
+        needed = sum(one["size"] for one in files if one["name"] in databases)
+        __salt__["backup_client.room"](3 * needed)
         return __salt__["backup_dump.load"](
             bundle, {name: f"{name}{SUFFIX}" for name in databases}, socket=SOCKET
         )
