@@ -241,11 +241,11 @@ def _asked(api, one, token="", project=""):
         )
     key = one.get("key")
     if not key:
-        return f"GET {path}: {status}"
+        return f"GET {one['path']}: {status}"
     if not isinstance(data, dict) or key not in data:
         raise CommandExecutionError(f"GET {path} answers without {key}.")
     found = data[key]
-    return f"GET {path}: {len(found)}" if isinstance(found, list) else f"GET {path}: {status}"
+    return f"GET {one['path']}: {len(found) if isinstance(found, list) else status}"
 
 
 def _request(port, method, path, headers=None, body=None, limit=REQUEST):

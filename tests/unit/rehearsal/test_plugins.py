@@ -314,7 +314,7 @@ def test_an_answer_is_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(rehearsal_api, "_request", lambda *a, **k: answers.pop(0))
     api = {"port": 1}
     asked = {"path": "/v3/<project>/x", "key": "servers"}
-    assert rehearsal_api._asked(api, asked, "t", "p") == "GET /v3/p/x: 2"
+    assert rehearsal_api._asked(api, asked, "t", "p") == "GET /v3/<project>/x: 2"
     assert rehearsal_api._asked(api, {"path": "/", "status": 300}) == "GET /: 300"
     with pytest.raises(
         CommandExecutionError, match="answers 500 in place of 200, and says nothing"
