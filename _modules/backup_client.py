@@ -10,6 +10,7 @@ Where the server is, and which key bundles are encrypted with, the role ``backup
 to two files, so that a restore needs neither a master nor a pillar.
 """
 
+import contextlib
 import http.client
 import json
 import os
@@ -25,6 +26,8 @@ __virtualname__ = "backup_client"
 SETTINGS = "/etc/saltern/backup/client.json"
 #: Bytes that go through memory at once.
 PART = 1 << 20
+# Where the file is noted that is worked with for a while.
+_USED = "backup_client.using"
 # Seconds that the server may be silent.
 _PATIENCE = 120
 _MEANING = {
@@ -46,7 +49,7 @@ def settings():
     """
     Return what this host's role says: ``{"cluster", "host", "server", "port", "tls", "key_file",
     "directory", "compression", "mariadb"}``. Raises CommandExecutionError when it has no such
-    role.
+    role. Within :py:func:`using` they are those of another file.
 
     CLI Example:
 
@@ -54,7 +57,7 @@ def settings():
 
         salt inf01.example.test backup_client.settings
     """
-    path = __opts__.get("backup_settings", SETTINGS)
+    path = __context__.get(_USED) or __opts__.get("backup_settings", SETTINGS)
     try:
         with open(path, encoding="utf-8") as stream:
             return json.load(stream)
@@ -67,6 +70,29 @@ def settings():
         raise CommandExecutionError(
             f"{path} cannot be read ({type(err).__name__}). Apply backup.client."
         ) from None
+
+
+@contextlib.contextmanager
+def using(path):
+    """
+    Work with the settings of another file for a while: those of a host that reads what hosts of
+    another role have written, and has their key for it.
+
+    path
+        A file as ``backup.client`` writes it
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run rehearse.run
+    """
+    before = __context__.get(_USED)
+    __context__[_USED] = path
+    try:
+        yield
+    finally:
+        __context__[_USED] = before
 
 
 def scratch():

@@ -89,7 +89,7 @@ def take(role, only=None, base=None, label=None):
     return done
 
 
-def load(bundle, databases):
+def load(bundle, databases, socket=None):
     """
     Load dumps of a bundle under other names.
 
@@ -98,6 +98,8 @@ def load(bundle, databases):
     databases
         ``{name in the bundle: new name}``; a new name that exists must be one of a rehearsal
         (``…_rehearsal``), and is made anew
+    socket
+        Of another server on this host; None: the host's own
 
     Returns ``{"databases": {new name: tables}, "position", "seconds", "sentence"}``. Raises
     CommandExecutionError; databases that were begun are removed.
@@ -109,14 +111,14 @@ def load(bundle, databases):
         salt inf03… backup_dump.load galera.server/… '{nova: nova_rehearsal}'
     """
     about = _about(bundle, databases)
-    there = {row[0] for row in __salt__["backup_mariadb.query"]("SHOW DATABASES")}
+    there = _there(socket)
     for new in databases.values():
         if new in there and not __salt__["backup_mariadb.spare"](new):
             raise CommandExecutionError(
                 f"There is a database {new}; only one whose name ends with _rehearsal is made anew."
             )
     began = time.monotonic()
-    found = _load(about, databases)
+    found = _load(about, databases, socket)
     seconds = round(time.monotonic() - began, 1)
     names = ", ".join(f"{old} as {new}" for old, new in sorted(databases.items()))
     return {
@@ -125,7 +127,7 @@ def load(bundle, databases):
     }  # fmt: skip
 
 
-def restore(bundle, databases):
+def restore(bundle, databases, socket=None, suffix=""):
     """
     Put databases back to what a bundle has; their services must be stopped.
 
@@ -133,6 +135,10 @@ def restore(bundle, databases):
         ``galera.server/<host>/<id>``, of the kind ``logical``
     databases
         Names, a list or a text with commas; all others stay as they are
+    socket
+        Of another server on this host; None: the host's own
+    suffix
+        Of their names there: ``_rehearsal`` for copies that this is rehearsed on
 
     Returns ``{"databases": {name: tables}, "before": {name: where the present one is put},
     "position", "seconds", "sentence"}``. Raises CommandExecutionError; nothing was changed then,
@@ -146,28 +152,29 @@ def restore(bundle, databases):
     """
     names = databases.split(",") if isinstance(databases, str) else list(databases)
     about = _about(bundle, names)
-    there = {row[0] for row in __salt__["backup_mariadb.query"]("SHOW DATABASES")}
+    there = _there(socket)
     for name in names:
-        if name in there:
-            _movable(name)
+        if f"{name}{suffix}" in there:
+            _movable(f"{name}{suffix}", socket)
     began = time.monotonic()
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    new = {name: f"{name}__restoring" for name in names}
-    old = {name: f"{name}__before_{stamp}" for name in names}
-    found = _load(about, new)
+    new = {name: f"{name}{suffix}__restoring" for name in names}
+    old = {name: f"{name}{suffix}__before_{stamp}" for name in names}
+    found = _load(about, new, socket)
     done = []
     try:
         for name in names:
-            _movable(new[name])
+            _movable(new[name], socket)
         for name in names:
-            _exchange(name, new[name], old[name], about["databases"][name])
+            told = about["databases"][name]
+            _exchange(f"{name}{suffix}", new[name], old[name], told, socket)
             done.append(name)
     except CommandExecutionError as err:
         told = f"{', '.join(done)} were restored, " if done else ""
         raise CommandExecutionError(
             f"{told}{name} was not: {err} What was loaded is in {new[name]}."
         ) from None
-    drop([new[name] for name in names])
+    drop([new[name] for name in names], socket)
     seconds = round(time.monotonic() - began, 1)
     return {
         "databases": {name: found[new[name]] for name in names},
@@ -179,12 +186,14 @@ def restore(bundle, databases):
     }
 
 
-def drop(databases):
+def drop(databases, socket=None):
     """
     Remove databases of rehearsals, and those that a restore has put aside; no other ones.
 
     databases
         Names, a list or a text with commas; one that is not there is no mistake
+    socket
+        Of another server on this host; None: the host's own
 
     CLI Example:
 
@@ -200,7 +209,7 @@ def drop(databases):
             )
     for name in names:
         quoted = __salt__["backup_mariadb.identifier"](name)
-        __salt__["backup_mariadb.query"](f"DROP DATABASE IF EXISTS {quoted}")
+        __salt__["backup_mariadb.query"](f"DROP DATABASE IF EXISTS {quoted}", socket)
     return names
 
 
@@ -301,6 +310,10 @@ def _load(about, databases, socket=None):
     return found
 
 
+def _there(socket):
+    return {row[0] for row in __salt__["backup_mariadb.query"]("SHOW DATABASES", socket)}
+
+
 def _literal(database):
     """Return the name of a database as a text of SQL; refuse what is no name."""
     return f"'{__salt__['backup_mariadb.identifier'](database)[1:-1]}'"
@@ -323,14 +336,15 @@ _BOUND = (
 )
 
 
-def _movable(database):
+def _movable(database, socket=None):
     """Refuse what a table cannot take along to another database."""
     rows = __salt__["backup_mariadb.query"](
         " UNION ".join(
             f"SELECT '{kind}', {name} FROM information_schema.{where}"  # noqa: S608
             f" WHERE {schema} = {_literal(database)}"
             for kind, name, where, schema in _BOUND
-        )
+        ),
+        socket,
     )
     if rows:
         kind, name = rows[0]
@@ -340,17 +354,18 @@ def _movable(database):
         )
 
 
-def _exchange(name, new, old, told):
+def _exchange(name, new, old, told, socket=None):
     """Move present tables aside and new ones in: one statement, so all of them or none."""
     quoted = __salt__["backup_mariadb.identifier"]
     sql = __salt__["backup_mariadb.query"]
     how = f"CHARACTER SET {told['charset']} COLLATE {told['collation']}"
-    sql(f"CREATE DATABASE IF NOT EXISTS {quoted(name)} {how}; CREATE DATABASE {quoted(old)} {how}")
-    moves = [(table, name, old) for table in _tables(name)]
-    moves += [(table, new, name) for table in _tables(new)]
+    made = f"CREATE DATABASE IF NOT EXISTS {quoted(name)} {how}"
+    sql(f"{made}; CREATE DATABASE {quoted(old)} {how}", socket)
+    moves = [(table, name, old) for table in _tables(name, socket)]
+    moves += [(table, new, name) for table in _tables(new, socket)]
     text = ", ".join(
         f"{quoted(source)}.{quoted(table)} TO {quoted(target)}.{quoted(table)}"
         for table, source, target in moves
     )
     if text:
-        sql(f"SET SESSION foreign_key_checks = 0; RENAME TABLE {text}", limit=3600)
+        sql(f"SET SESSION foreign_key_checks = 0; RENAME TABLE {text}", socket, limit=3600)

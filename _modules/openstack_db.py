@@ -126,8 +126,9 @@ def execute(argv, user, stdin=None, env=None, timeout=900):
     argv, user, stdin, env, timeout
         As for :py:func:`openstack_db.run <run>`.
 
-    Returns ``{"retcode": int, "stdout": str, "said": str}``; the last is the end of its error
-    output, or of what it told without any, in one line and without passwords of connections.
+    Returns ``{"retcode": int, "stdout": str, "stderr": str, "said": str}``; the last is the end of
+    its error output, or of what it told without any, in one line and without passwords of
+    connections. Raises ``CommandExecutionError`` when there is no such user.
 
     CLI Example:
 
@@ -150,7 +151,7 @@ def execute(argv, user, stdin=None, env=None, timeout=900):
     )
     lines = [line for line in (done["stderr"] or done["stdout"]).splitlines() if line.strip()]
     said = _CREDENTIALS.sub(r"://\1:***@", "; ".join(lines[-_TAIL:]))
-    return {"retcode": done["retcode"], "stdout": done["stdout"], "said": said}
+    return {**{key: done[key] for key in ("retcode", "stdout", "stderr")}, "said": said}
 
 
 def ask(script, user, venv, want):

@@ -113,8 +113,9 @@ def apply(plan, approved_by="", reason="", test=False, quiet=False):
     Carry out a stored plan, if all that it was made from is still so.
 
     Refused (exit code 2, with the command to plan again) when the revision, the pins, the nodes
-    that answer, the artifacts or the formulas have moved since. Ctrl-C lets it finish its wave and
-    pause; a second one ends this process, and the rollout can be resumed.
+    that answer, the artifacts or the formulas have moved since; an upgrade also when the cluster
+    wants a rehearsal of it and there is none (``rehearsal:shadow:policy``). Ctrl-C lets it finish
+    its wave and pause; a second one ends this process, and the rollout can be resumed.
 
     plan
         Its hash, or the first digits of it
@@ -137,6 +138,8 @@ def apply(plan, approved_by="", reason="", test=False, quiet=False):
     if test:
         found = rolling.rollouts.plan(str(plan))
         reasons = rolling.moved(found)
+        if not reasons:
+            rolling.demand(found)
         told = " ".join(reasons) or f"Plan {found.hash[:12]} can be applied."
         return {"result": not reasons, "comment": told, "retcode": 2 if reasons else 0}
     return rolling.run(rolling.begin(str(plan), str(approved_by), str(reason)))

@@ -142,3 +142,16 @@ class BackupRefusedError(BackupError):
 
     code = "backup-refused"
     exit_code = 2
+
+
+class RehearsalError(SalternError):
+    """A rehearsal of an upgrade could not be carried out to its end; production is untouched."""
+
+    code = "rehearsal"
+
+
+class RehearsalRefusedError(RehearsalError):
+    """An upgrade that must be rehearsed was not, or what was asked cannot be rehearsed."""
+
+    code = "rehearsal-refused"
+    exit_code = 2

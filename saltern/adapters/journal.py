@@ -27,7 +27,7 @@ from sqlalchemy.pool import NullPool
 from saltern.errors import JournalError, UnknownNodeError
 
 #: The migration that this code reads and writes (``saltern/adapters/migrations/versions``).
-SCHEMA = "0005"
+SCHEMA = "0006"
 #: Seconds to wait for another process that writes.
 BUSY = 2.0
 #: Any number: what writers of a PostgreSQL journal queue for.

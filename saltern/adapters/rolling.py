@@ -16,6 +16,8 @@ from saltern.adapters.leasing import Leasing
 from saltern.adapters.master import MasterEvents, Site, WallClock
 from saltern.adapters.modelsite import ModelSite, pillar_settings
 from saltern.adapters.observing import FleetBus, Observer
+from saltern.adapters.rehearsals import demanded
+from saltern.adapters.rehearsals import told as rehearsed
 from saltern.adapters.releases import left_to_do, mixed
 from saltern.adapters.rollout_tables import Rollout
 from saltern.adapters.rollouts import Rollouts
@@ -252,6 +254,7 @@ class Rolling:
             between, _ = mixed(self.model, self.rollouts, self.clock.now())
             told = check_mixed(plan, between, report.moment)
             plan = replace(plan, notes=(*notes, *told))
+            plan = rehearsed(self.model.journal, plan, (current, wanted))
         here = {node: wanted[node] for node in plan.nodes if node in wanted}
         missing = check_artifacts(here, self.site.artifacts)
         if missing and request.workflow not in STAY:
@@ -267,6 +270,19 @@ class Rolling:
         now = me.now(then.revision, {*then.present, *then.absent})
         ref = str(plan.limits.get("revision") or "")
         return moved(then, replace(now, revision=me.model.repo.resolve(ref)) if ref else now)
+
+    def demand(self, plan: Plan) -> None:
+        """Refuse an upgrade that its cluster wants to be rehearsed first, and that was not.
+
+        :raises RehearsalRefusedError: there is no green rehearsal of it that is young enough
+        :raises SalternError: model or journal cannot be read
+        """
+        me = self.at(plan.cluster)
+        if plan.workflow != "upgrade" or not plan.artifacts:
+            return
+        wanted = RevisionSource(me.observer.open(plan.basis.revision)).nodes(plan.cluster)
+        models = (me.observer.served(), wanted)
+        demanded(self.model.journal, plan, models, self.clock.now())
 
     def now(self, revision: str, nodes: Iterable[str]) -> Facts:
         """What a plan for a revision is held against: all of the facts but who is well."""
@@ -294,6 +310,7 @@ class Rolling:
         :param approved_by: who approved it
         :param reason: why, for the history
         :raises PlanError: there is no such plan, or what it was made from has moved
+        :raises RehearsalRefusedError: the cluster wants it to be rehearsed first
         :raises LockedError: another rollout works on the same nodes
         """
         plan = self.rollouts.plan(name)
@@ -304,6 +321,7 @@ class Rolling:
                 f"plan {plan.hash[:12]} no longer fits: {' '.join(reasons)}",
                 cure=f"Plan again: `{replan(plan)}`",
             )
+        self.demand(plan)
         return self.rollouts.begin(plan, self.by, approved_by, reason, owner=processes.me())
 
     def started(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import time
@@ -18,13 +19,23 @@ from saltern.adapters import observing, releases
 from saltern.adapters import rolling as rolling_module
 from saltern.adapters.modelcompare import pair
 from saltern.adapters.modelsite import ModelSite
+from saltern.adapters.rehearsals import Rehearsals
 from saltern.adapters.rolling import replan
-from saltern.errors import HopError, LockedError, PlanError, RolloutError, SalternError
+from saltern.errors import (
+    HopError,
+    LockedError,
+    PlanError,
+    RehearsalRefusedError,
+    RolloutError,
+    SalternError,
+)
 from saltern.model import impact as library
 from saltern.model import redact
 from saltern.model.diff import compare
 from saltern.plan.request import Request
 from saltern.plan.types import Basis, Plan
+from saltern.rehearsal import policy
+from saltern.rehearsal.outcome import Record
 from saltern.release.lifecycle import build
 from saltern.rollout import report
 from saltern.rollout.facts import fingerprint
@@ -598,6 +609,45 @@ def test_an_upgrade_shows_its_path_and_one_that_is_no_hop_is_refused(
     done = master.rolling().run(master.rolling().begin(planned.hash))
     back, _ = master.rolling().undoing(done["rollout"])
     assert [(one.before, one.after) for one in back.plan.releases] == [("v2", "v1")]
+
+
+def test_an_upgrade_that_must_be_rehearsed_is_refused_until_it_was(
+    master: Master, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    releasing(master, monkeypatch)
+    monkeypatch.setattr(policy, "rows", lambda: {"web": {}})
+    monkeypatch.setattr(policy, "OPENSTACK", "web")
+    monkeypatch.setattr(policy.Policy, "of", lambda *models: policy.Policy(True, 7))
+    file = master.rolling().site.artifacts / "web.tar.zst"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"web")
+    digest = hashlib.sha256(b"web").hexdigest()
+    source = {"engine": "venv", "url": f"https://x/artifacts/{file.name}", "sha256": digest}
+    master.commit(80, version="v2", source=source)
+    rolling = master.rolling()
+    planned = rolling.plan(Request("upgrade", CLUSTER), "main")
+    assert "It must be rehearsed before it is applied" in planned.plan.notes[0]
+    with pytest.raises(RehearsalRefusedError, match="nobody has rehearsed it") as refused:
+        rolling.begin(planned.hash)
+    assert (refused.value.code, refused.value.exit_code) == ("rehearsal-refused", 2)
+    assert f"salt-run rehearse.run cluster={CLUSTER} revision=main" in str(refused.value)
+    assert (changed(master), rolling.rollouts.list()) == (set(), ())
+    known = Rehearsals(rolling.model.journal, master.clock.now)
+    for state, good in (("red", False), ("green", True)):
+        name = known.begin(
+            CLUSTER, "ann", revision=planned.plan.basis.revision, deployed="",
+            artifacts=planned.plan.basis.artifacts, releases={"web": ("v1", "v2")}, node="cfg01",
+            bundle="b",
+        )  # fmt: skip
+        known.step(name, Record("contract", "ok", 90.0, "web", "v2"))
+        known.end(name, state, "")
+        if not good:
+            with pytest.raises(RehearsalRefusedError, match=f"its rehearsal {name} is red"):
+                rolling.begin(planned.hash)
+    again = rolling.plan(Request("upgrade", CLUSTER), "main")
+    assert "ending their upgrade 1 min 30 s" in again.plan.notes[0]
+    # the plan that was refused is good now, too
+    assert rolling.run(rolling.begin(planned.hash))["state"] == DONE
 
 
 def test_what_failed_within_the_budget_is_ended_by_the_next_upgrade(

@@ -14,7 +14,7 @@ from tests.support.cluster import Cluster
 from tests.support.deployed import arrange, deployed
 
 CLUSTER = "demo"
-ORDER = ("test_servers", "test_users", "test_upgrade", "test_rescue")
+ORDER = ("test_servers", "test_users", "test_rehearsal", "test_upgrade", "test_rescue")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

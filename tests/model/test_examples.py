@@ -120,6 +120,7 @@ ROLES = {
         "pki.host": 15,
         "placement.server": 3,
         "rabbitmq.server": 3,
+        "rehearsal.shadow": 1,
         "salt.api": 1,
         "salt.master": 1,
         "salt.minion": 15,

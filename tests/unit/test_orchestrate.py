@@ -86,7 +86,7 @@ def test_a_rollback_names_its_rollout() -> None:
 def test_every_step_is_a_function_of_the_state_module() -> None:
     functions = {
         name: {one.name for one in parsed(TREE / f"_states/{name}.py").body if hasattr(one, "name")}
-        for name in ("rollout", "backup")
+        for name in ("rollout", "backup", "rehearse")
     }
     for path in (TREE / "orchestrate").glob("*.sls"):
         for _, function, _ in steps(path.stem):

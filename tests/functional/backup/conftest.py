@@ -36,7 +36,10 @@ ROLES = {
     "backup.client": ["a.test", "b.test"],
     "galera.server": ["a.test", "b.test"],
     "pki.ca": ["a.test"],
+    "rehearsal.shadow": ["c.test"],
 }
+#: role -> the role of hosts that read what its members wrote
+READERS = {"galera.server": "rehearsal.shadow"}
 KEY = "0123456789abcdef" * 4
 
 
@@ -120,7 +123,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         role, host, _, _ = self.path.strip("/").split("/")
         subject = dict(part[0] for part in self.connection.getpeercert()["subject"])
         me = subject["commonName"]
-        if me not in ROLES.get(role, []) or (self.command == "PUT" and host != me):
+        reads = self.command == "GET" and me in ROLES.get(READERS.get(role, ""), [])
+        writes = me in ROLES.get(role, []) and (self.command == "GET" or host == me)
+        if not (reads or writes):
             return None
         return self.known.directory / self.path.strip("/")
 
@@ -219,7 +224,7 @@ def nginx(
             "site": {
                 "backup": {
                     "kind": "store", "port": known.port, "directory": str(known.directory),
-                    "clients": "backup.client",
+                    "clients": "backup.client", "readers": READERS,
                 },
             },
         },

@@ -266,6 +266,19 @@ def test_a_host_writes_below_its_own_name_alone(
     assert "does not let" in refusal(other.call, "backup_bundle.inspect", own)
 
 
+def test_a_reader_reads_what_its_role_may_and_writes_nothing(
+    host: Host, make_host: Callable[..., Host], data: Path
+) -> None:
+    mine = take(host, data, "galera.server")["path"]
+    other = take(host, data)["path"]
+    shadow = make_host("c.test")
+    assert shadow.call("backup_bundle.check", mine)["path"] == mine
+    assert "does not let" in refusal(shadow.call, "backup_bundle.check", other)
+    for target in (f"{mine}/more", "galera.server/c.test/20260101T000000Z-full-1a2b/more"):
+        told = refusal(shadow.call, "backup_client.put", target, iter([b"x"]))
+        assert "does not let this host do that" in told
+
+
 def test_nothing_is_overwritten(host: Host, data: Path) -> None:
     path = take(host, data)["path"]
     told = refusal(host.call, "backup_client.put", f"{path}/manifest.json", iter([b"x"]))

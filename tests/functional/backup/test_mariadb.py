@@ -101,6 +101,34 @@ def test_a_rehearsal_has_databases_of_its_own_and_is_made_anew(node: Host) -> No
     assert set(node.call("backup_mariadb.databases")) == {"nova", "nova_api", "keystone"}
 
 
+def test_an_upgrade_that_is_taken_back_is_rehearsed_in_another_server(
+    node: Host, tmp_path: Path
+) -> None:
+    path = dump(node)
+    wanted = sql(node, "CHECKSUM TABLE nova.parents, nova.children")
+    held = node.call("backup_mariadb.start", str(tmp_path / "shadow"))
+    try:
+        other = {"socket": held["socket"]}
+        node.call("backup_dump.load", path, {"nova": "nova_rehearsal"}, **other)
+        assert names(node) == {"nova", "nova_api", "keystone"}
+        change = "DROP TABLE nova_rehearsal.children; CREATE TABLE nova_rehearsal.more (i INT)"
+        sql(node, change, **other)
+        done = node.call("backup_dump.restore", path, ["nova"], suffix="_rehearsal", **other)
+        assert done["databases"] == {"nova": 2}
+        (before,) = done["before"].values()
+        assert before.startswith("nova_rehearsal__before_")
+        again = sql(node, "CHECKSUM TABLE nova_rehearsal.parents, nova_rehearsal.children", **other)
+        assert [row[1] for row in again] == [row[1] for row in wanted]
+        assert sql(node, f"SHOW TABLES FROM {before} LIKE 'more'", **other) == [["more"]]
+        node.call("backup_dump.drop", [before], **other)
+        found = {row[0] for row in sql(node, "SHOW DATABASES LIKE 'nova%'", **other)}
+        assert found == {"nova_rehearsal"}
+    finally:
+        node.call("backup_mariadb.stop", held)
+    assert sql(node, "CHECKSUM TABLE nova.parents, nova.children") == wanted
+    assert node.left() == []
+
+
 def test_only_copies_are_dropped_or_made_anew(node: Host) -> None:
     path = dump(node)
     assert "is nobody's copy" in refusal(node.call, "backup_dump.drop", ["nova"])

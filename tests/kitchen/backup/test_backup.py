@@ -68,3 +68,48 @@ def test_a_damaged_bundle_is_refused(host: Host) -> None:
     assert "larger than" in refused(host, "backup_dump.restore", path, "nova")
     assert path in call(host, "backup_store.check")
     call(host, "backup_store.remove", f"[{path}]")
+
+
+def test_copies_for_a_rehearsal_lie_in_a_server_of_their_own(host: Host) -> None:
+    sql(
+        host,
+        "CREATE OR REPLACE TABLE nova.kept (i INT PRIMARY KEY); INSERT INTO nova.kept VALUES (7)",
+    )
+    path = call(host, "backup_dump.take", ROLE)["path"]
+    assert call(host, "rehearsal.healthy")["ok"] is True
+    assert not host.service("saltern-rehearsal").is_enabled
+    # twice: the second one finds what the first one left when it was killed
+    for name in ("e1", "e2"):
+        began = call(host, "rehearsal.begin", name)
+    assert began["removed"] == "e1"
+    call(host, "rehearsal.load", path, "[nova]")
+    assert call(host, "rehearsal.status") == {
+        "rehearsal": "e2", "server": True, "databases": ["nova_rehearsal"],
+    }  # fmt: skip
+    # neither is the copy in the host's own server, nor does that one know of the other
+    assert "rehearsal" not in sql(host, "SHOW DATABASES")
+    change = "DELETE FROM nova_rehearsal.kept; CREATE TABLE nova_rehearsal.more (i INT)"
+    call(host, "rehearsal.query", change)
+    done = call(host, "rehearsal.restore", path, "[nova]")
+    assert done["databases"].keys() == {"nova"}
+    assert call(host, "rehearsal.query", "SELECT i FROM nova_rehearsal.kept") == [["7"]]
+    assert ["more"] not in call(host, "rehearsal.query", "SHOW TABLES FROM nova_rehearsal")
+    assert sql(host, "SELECT i FROM nova.kept") == "7"
+
+
+def test_nothing_of_a_rehearsal_has_a_way_out(host: Host) -> None:
+    inside = "ip netns exec saltern-rehearsal ip -o route show table all"
+    assert {line.split(" dev ")[1].split()[0] for line in host.check_output(inside).splitlines()
+            if " dev " in line} <= {"lo"}  # fmt: skip
+    assert host.run("ip netns exec saltern-rehearsal curl -m 5 -s https://127.0.0.1:8444/").rc
+    pid = host.check_output("systemctl show -P MainPID saltern-rehearsal")
+    own = host.check_output("readlink /proc/1/ns/net")
+    assert host.check_output(f"readlink /proc/{pid}/ns/net") != own
+
+
+def test_a_rehearsal_leaves_nothing(host: Host) -> None:
+    assert call(host, "rehearsal.end") == "Nothing of a rehearsal is left."
+    assert host.file("/var/lib/saltern/rehearsal").listdir() == []
+    assert host.run("ip netns list").stdout.strip() == ""
+    assert not host.service("saltern-rehearsal").is_running
+    assert host.service("mariadb").is_running

@@ -19,7 +19,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
-from saltern.adapters import canaries, rollout_tables, suites
+from saltern.adapters import canaries, rehearsals, rollout_tables, suites
 from saltern.adapters import journal as module
 from saltern.adapters.journal import Journal, open_journal
 from saltern.errors import JournalError, ModelError, UnknownNodeError
@@ -291,6 +291,7 @@ def test_a_wrong_address_is_refused(url: str, sentence: str) -> None:
 
 def test_the_migrations_make_the_tables_of_the_code(journal: Journal, path: Path) -> None:
     assert rollout_tables.meta is canaries.meta is suites.meta is module.meta
+    assert rehearsals.rehearsals.metadata is module.meta
     with sa.create_engine(f"sqlite:///{path}").connect() as connection:
         context = MigrationContext.configure(connection)
         assert compare_metadata(context, module.meta) == []

@@ -1,0 +1,3 @@
+{%- include "saltern/guard.jinja" %}
+include:
+  - rehearsal.shadow
