@@ -9,7 +9,6 @@ nothing of production: no OVN, no Ceph, no password. See :py:mod:`rehearsal`.
 
 import json
 import os
-import re
 import secrets
 import shutil
 import time
@@ -23,7 +22,6 @@ RELEASES = "/opt/openstack"
 LIMIT = 6 * 3600
 #: What is filled in where a configuration says ``{venv}``, ``{url[nova]}``, ``{copy[nova]}``, …
 _URL = "mysql+pymysql://{user}@/{name}?unix_socket={socket}&charset=utf8mb4"
-_ROW = re.compile(r"^\|\s?(.*?)\s*\|\s*$")
 
 
 def __virtual__():
@@ -155,13 +153,13 @@ def check(service):
     with __salt__["rehearsal_room.inside"]():
         user = __salt__["rehearsal.user"]()
         done = __salt__["openstack_db.execute"](argv, user, timeout=LIMIT)
-    found = findings(done["stdout"])
+    found = __salt__["openstack_upgrade.results"](done["stdout"])
     # one that did not come to its checks has the exit code of warnings, too
     if done["retcode"] not in (0, 1) or (done["retcode"] and not found):
-        bad = [f"{name}: {text}" for name, result, text in found if result == "Failure"]
+        bad = [f"{one['check']}: {one['details']}" for one in found if one["result"] == "Failure"]
         told = " ".join(bad) or done["said"]
         raise CommandExecutionError(f"{spec['check'][0]}: {told}")
-    warned = [f"{name}: {text}" for name, result, text in found if result != "Success"]
+    warned = [f"{one['check']}: {one['details']}" for one in found if one["result"] != "Success"]
     return {
         "seconds": round(time.monotonic() - began, 1),
         "sentence": f"{len(found)} checks, {len(warned)} warnings",
@@ -279,36 +277,6 @@ def venv(source, service):
         salt cfg01.example.test rehearsal_service.venv '{release: "2026.1"}' nova
     """
     return f"{RELEASES}/{source['release']}/{service}"
-
-
-def findings(text):
-    """
-    Read the table that ``upgrade check`` prints: ``[[check, result, details]]``.
-
-    text
-        What it printed
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt cfg01.example.test rehearsal_service.findings '| Check: A |'
-    """
-    found = []
-    for line in text.splitlines():
-        row = _ROW.match(line)
-        if not row:
-            continue
-        key, _, value = row[1].partition(": ")
-        if key == "Check":
-            found.append([value, "", ""])
-        elif found and key == "Result":
-            found[-1][1] = value
-        elif found and key == "Details":
-            found[-1][2] = value
-        elif found and found[-1][1] and row[1]:
-            found[-1][2] = f"{found[-1][2]} {row[1].strip()}"
-    return found
 
 
 def _where(service):

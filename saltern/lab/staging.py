@@ -131,8 +131,8 @@ def with_params(text: str, params: Mapping[str, str]) -> str:
     """
     for name, value in params.items():
         line = re.compile(rf"^(    {re.escape(name)}:) .*$", re.MULTILINE)
-        quoted = "'" + value.replace("'", "''") + "'"
-        text, found = line.subn(lambda match, to=quoted: f"{match[1]} {to}", text, count=1)
+        quoted = "'" + value.replace("'", "''").replace("\\", r"\\") + "'"
+        text, found = line.subn(rf"\g<1> {quoted}", text, count=1)
         if not found:
             raise ModelError(
                 f"the cluster's class has no parameter {name} with a plain value",

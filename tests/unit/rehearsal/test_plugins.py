@@ -17,6 +17,7 @@ from salt.exceptions import CommandExecutionError
 
 from saltern.modules import (
     backup_client,
+    openstack_upgrade,
     rehearsal,
     rehearsal_api,
     rehearsal_room,
@@ -149,14 +150,6 @@ def test_settings_of_another_file_are_used_for_a_while(
     assert backup_client.settings() == {"cluster": "own"}
 
 
-def test_the_checks_of_a_release_are_read() -> None:
-    assert rehearsal_service.findings(TABLE) == [
-        ["Cells v2", "Success", "None"],
-        ["Older than N-1 computes", "Failure",
-         "Current Nova version does not support computes older than Caracal: 66"],
-    ]  # fmt: skip
-
-
 class Shadow:
     """Salt's functions as the modules call them; programs are noted, not run."""
 
@@ -178,6 +171,7 @@ class Shadow:
                 self.run(argv, user) and self.checked
             ),
             "openstack_db.status": self.status,
+            "openstack_upgrade.results": openstack_upgrade.results,
             "nova_database.register": self.register,
         }
 
