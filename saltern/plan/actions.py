@@ -31,7 +31,7 @@ _FUNCTION = re.compile(r"[a-z0-9_]+\.[a-z0-9_]+")
 _OPERATION = re.compile(r"[a-z0-9][a-z0-9-]*")
 _ARGUMENT = re.compile(r"[a-z][a-z0-9_]*")
 _PLACE = re.compile(r"\{([a-z][a-z0-9_]*)\}")
-_MANNER = ("args", "kwargs", "on", "each", "what", "limit", "idempotent", "undo", "reversible")
+_MANNER = ("args", "kwargs", "on", "what", "limit", "idempotent", "undo", "reversible")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,6 @@ class Action:
     :param check: of :data:`ASKS`
     :param undo: what takes it back, itself without an undo
     :param reversible: until when it can be taken back; empty: as what it belongs to says
-    :param each: of what ends an upgrade: every member does it, one after another
     :param away: of :data:`ASKS`: seconds that nodes may be silent before, as they may restart
     """
 
@@ -72,7 +71,6 @@ class Action:
     check: Mapping[str, Any] = field(default_factory=dict)
     undo: Action | None = None
     reversible: str = ""
-    each: bool = False
     away: float = 0.0
 
 
@@ -290,7 +288,6 @@ def _action(entry: Any, where: str, kinds: Collection[str], places: Collection[s
     on = _on(entry, where)
     manner: dict[str, Any] = {
         "on": on,
-        "each": _flag(entry, "each", where),
         "what": str(entry.get("what") or ""),
         "limit": _seconds(entry, "limit", LIMIT, where),
         "idempotent": _idempotent(entry, where),

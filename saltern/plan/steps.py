@@ -587,8 +587,8 @@ class Steps:
         fenced = self.fence(role) if fence else None
         found += [fenced] if fenced else []
         for action in actions:
-            able = members if action.each else (self.one_of(action.on or role, role, ()),)
-            found += [self._ending(role, action, by, members) for by in able]
+            by = self.one_of(action.on or role, role, ())
+            found.append(self._ending(role, action, by, members))
         if fenced is None:
             return [*found, verify]
         back = f"writes to {role} are taken again"
