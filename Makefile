@@ -5,6 +5,7 @@ SHELL := /bin/bash
 .ONESHELL:
 
 CLUSTER ?= demo
+HOPS ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
@@ -92,6 +93,10 @@ bench-rollout: venv  ## time rollouts of a hundred minions, beside salt and ansi
 .PHONY: bench-deploy
 bench-deploy: venv  ## time a deploy of CLUSTER from nothing and look for changes after it (ARGS=--cold: empty caches)
 	$(BIN)/python -m tests.bench.deploy $(CLUSTER) $(ARGS)
+
+.PHONY: upgrade-demo
+upgrade-demo: venv  ## upgrade the cloud of the lab by HOPS releases of OpenStack (1 or 2) while it is used, and measure
+	$(BIN)/python -m tests.bench.upgrade demo --hops $(HOPS) $(ARGS)
 
 .PHONY: clean
 clean:  ## bring labs down and remove what was built in the tree (caches outside it stay)

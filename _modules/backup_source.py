@@ -115,7 +115,7 @@ def restore(bundle, role=None, target=None, replace=False, into=None):
             if stream == _FILES:
                 feed(about, stream, file, ["tar", "-x", "-p", "--numeric-owner", "-C", target])
             elif stream in into:
-                feed(about, stream, file, list(into[stream]))
+                _read_by(into[stream], about, stream, file, scratch)
             else:
                 place = about["sqlite"].get(stream, f"/{stream}")
                 if stream not in about["sqlite"] and replace:
@@ -249,6 +249,21 @@ def _written(about, stream, file, path):
         if old.endswith(("-wal", "-shm", "-journal")):
             os.unlink(old)
     os.replace(new, path)
+
+
+def _read_by(command, about, stream, file, scratch):
+    """Let a program read one stream: whole and proven, as a file, in which some of them seek."""
+    with tempfile.TemporaryDirectory(dir=scratch) as work:
+        path = f"{work}/stream"
+        _written(about, stream, file, path)
+        with open(path, "rb") as source:
+            done = subprocess.run(
+                list(command), stdin=source, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                check=False,
+            )  # fmt: skip
+    if done.returncode:
+        said = done.stdout.decode(errors="replace").strip()[-500:]
+        raise CommandExecutionError(f"{command[0]} did not take {stream}: {said}")
 
 
 def _opened(bundle, stream, path):

@@ -100,17 +100,38 @@ def show_failure(lab: ClusterLab, text: str, console: Console) -> None:
         console.print(f"look in: saltern lab exec --lab {lab.cluster} {host}", markup=False)
 
 
+def settings(
+    _context: click.Context, _option: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str]:
+    """Read ``NAME=VALUE`` of the command line."""
+    found = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not (name and equals and text):
+            raise click.BadParameter(f"{value!r} is not NAME=VALUE")
+        found[name] = text
+    return found
+
+
 @click.command()
 @click.option("--preview", is_flag=True, help="Predict only: state.orch deploy test=True.")
+@click.option(
+    "--set",
+    "params",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=settings,
+    help="Another value of a parameter of the cluster in this lab, as openstack_release=2024.1.",
+)
 @click.argument("cluster")
-def deploy(cluster: str, preview: bool) -> None:
+def deploy(cluster: str, preview: bool, params: dict[str, str]) -> None:
     """Bring up the lab of CLUSTER and deploy the cluster on it; again, to converge it anew."""
     progress = Progress()
     console = progress.console
     code = 1
     with MemorySampler(NspawnProvider(cluster)) as sampler:
         try:
-            lab = bring_up(cluster, progress)
+            lab = bring_up(cluster, progress, params)
             code = _orchestrate(lab, progress, preview)
         except SalternError as err:
             console.print(f"saltern: {err}", markup=False, style="red")

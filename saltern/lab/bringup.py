@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from saltern.errors import PreflightError
 from saltern.lab import names
 from saltern.lab.cluster import ClusterLab
@@ -18,11 +20,14 @@ def refuse(problems: list[str]) -> None:
         raise PreflightError("; ".join(problems))
 
 
-def bring_up(cluster: str, progress: Progress) -> ClusterLab:
+def bring_up(
+    cluster: str, progress: Progress, params: Mapping[str, str] | None = None
+) -> ClusterLab:
     """Bring up the hosts of a cluster with its Salt master; what is up already is refreshed.
 
     :param cluster: name of the cluster, which is also the lab's
     :param progress: shows the steps
+    :param params: parameters of the cluster that are different in this lab
     :raises PreflightError: something is missing; nothing was started
     :raises SalternError: a step failed
     """
@@ -30,7 +35,7 @@ def bring_up(cluster: str, progress: Progress) -> ClusterLab:
     with progress.step("preflight"):
         refuse(machine_problems(0))
     with progress.step("model"):
-        staged = stage(cluster, progress.note)
+        staged = stage(cluster, progress.note, params)
         lab = ClusterLab(cluster, staged, progress.note)
         refuse(lab.preflight())
     images = sorted({fact["image"] for fact in lab.facts.values()})

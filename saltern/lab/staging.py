@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import filecmp
 import os
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,25 @@ def _copy_tree(tree: Path, cluster: str, target: Path) -> None:
     (target / "nodes").mkdir(parents=True, exist_ok=True)
 
 
+def with_params(text: str, params: Mapping[str, str]) -> str:
+    """Return the class of a cluster with other values of some of its parameters.
+
+    :param text: the class as it is written
+    :param params: name below ``_param`` to value; each must be there, with a plain value
+    :raises ModelError: one is not
+    """
+    for name, value in params.items():
+        line = re.compile(rf"^(    {re.escape(name)}:) .*$", re.MULTILINE)
+        quoted = "'" + value.replace("'", "''") + "'"
+        text, found = line.subn(lambda match, to=quoted: f"{match[1]} {to}", text, count=1)
+        if not found:
+            raise ModelError(
+                f"the cluster's class has no parameter {name} with a plain value",
+                where="classes/cluster/<name>/init.yml: parameters:_param",
+            )
+    return text
+
+
 def artifact_services(nodes: dict[str, CompiledNode]) -> dict[tuple[str, str], list[str]]:
     """Return which artifacts a cluster runs: ``{(product, release): [service, …]}``.
 
@@ -137,7 +157,7 @@ def artifact_services(nodes: dict[str, CompiledNode]) -> dict[tuple[str, str], l
     return found
 
 
-def stage(cluster: str, report: Report = silent) -> Staged:
+def stage(cluster: str, report: Report = silent, params: Mapping[str, str] | None = None) -> Staged:
     """Copy the tree's model for one lab, complete it and compile it; artifacts as known so far.
 
     Nodes are generated from the cluster class, missing secrets made and encrypted for the lab's
@@ -145,11 +165,15 @@ def stage(cluster: str, report: Report = silent) -> Staged:
 
     :param cluster: name of the cluster
     :param report: called with the name of each step that takes time
+    :param params: parameters of the cluster that are different in this lab
     :raises ModelError: there is no such cluster, or it does not compile
     """
     tree = _model_source(cluster)
     directory = make_lab_dir(cluster) / "model"
     _copy_tree(tree, cluster, directory)
+    if params:
+        place = directory / "classes/cluster" / cluster / "init.yml"
+        place.write_text(with_params(place.read_text("utf-8"), params), "utf-8")
     node_files.write(Inventory(directory), cluster)
     gpg = Gpg(lab_dir(cluster) / "gpg")
     try:

@@ -23,6 +23,7 @@ ORDER = (
     "test_refusals",
     "test_rollout",
     "test_packages",
+    "test_upgrade",
     "test_drills",
 )
 

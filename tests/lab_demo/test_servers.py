@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from saltern.lab.cluster import last_json
-from tests.support.cluster import PYTHON, Cluster, eventually
+from tests.support.cluster import Cluster, eventually
+from tests.support.guest import GAP, NAME, call, meanwhile
 
-CODE = Path(__file__).with_name("guests.py").read_text()
-#: Where it lies on the master while it runs beside something.
-CLIENT = "/run/saltern-guests.py"
-NAME = "probe"
-#: Seconds without an echo while a guest or its router moves.
-GAP = 3.0
 #: The same while hypervisors are rebooted: its router goes to the other one and back, too.
 ROUTER_GAP = 30.0
 #: Servers that are asked for: with those of other drills within the quota of a project.
@@ -30,33 +22,6 @@ SETTLED = 300.0
 CENTRAL = ("ovn-ovsdb-server-nb", "ovn-ovsdb-server-sb", "ovn-northd")
 #: Seconds until a host that was started again is a full member.
 REJOIN = 180.0
-
-
-def call(cluster: Cluster, verb: str, *arguments: str) -> Any:
-    """What a function of the client returns."""
-    done = cluster.run(cluster.master, PYTHON, "-", verb, *arguments, text=CODE)
-    return last_json(done.stdout)
-
-
-def meanwhile(
-    cluster: Cluster, verb: str, *arguments: str, do: Callable[[], None]
-) -> dict[str, Any]:
-    """What a function of the client returns that runs while something happens.
-
-    Its standard input ends when that has happened.
-    """
-    cluster.run(cluster.master, "tee", CLIENT, text=CODE)
-    command = cluster.provider.command(cluster.master, [PYTHON, CLIENT, verb, *arguments])
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
-        time.sleep(5)
-        try:
-            do()
-        finally:
-            output, errors = process.communicate(timeout=900)
-    found = last_json(output)
-    assert isinstance(found, dict), errors
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
 
-from tests.lab_demo.test_servers import GAP, NAME, call, meanwhile
 from tests.support import hops
 from tests.support.cluster import Cluster
+from tests.support.guest import GAP, NAME, call
 
 #: What the model moves to; its artifacts are built when the cache lacks them.
 WANTED = "2026.1"
-#: Seconds that the guest is watched at most.
-WATCHED = "3600"
-#: Probes of APIs that never go away in a hop; the plan announces no window for the others either.
-SERVING = {
-    *("keystone", "token", "glance", "placement", "nova"),
-    *("neutron", "cinder", "heat", "horizon"),
-}
 
 
 @pytest.fixture(scope="module")
@@ -30,31 +22,14 @@ def guest(cluster: Cluster) -> dict[str, Any]:
 
 
 def test_a_hop_costs_no_request_and_no_guest(cluster: Cluster, guest: dict[str, Any]) -> None:
-    code, _, printed = cluster.salt_run("canary.create")
-    assert code == 0, printed[-3000:]
-    before = hops.move(cluster, WANTED)
-    assert before != WANTED
-    code, plan, printed = cluster.salt_run(
-        "rollout.plan", "upgrade", "revision=worktree", "data=True"
-    )
-    assert code == 0, printed[-4000:]
-    done: list[tuple[int, Any, str]] = []
-
-    def upgrade() -> None:
-        begin = time.monotonic()
-        done.append(cluster.salt_run("rollout.apply", plan["hash"]))
-        print(f"{before} -> {WANTED}: {time.monotonic() - begin:.0f} s")
-
-    seen = meanwhile(cluster, "echo", guest["address"], WATCHED, do=upgrade)
-    print(f"guest: {seen}")
-    code, report, printed = done[0]
-    assert code == 0, printed[-6000:]
-    told = {probe["name"]: probe for probe in report["probes"]}
-    for probe in told.values():
+    hops.canaries(cluster, "create")
+    done = hops.hop(cluster, WANTED, guest)
+    print(f"{done.before} -> {WANTED}: {done.seconds:.0f} s; guest: {done.guest}")
+    for probe in done.probes.values():
         print(probe["sentence"])
-    assert set(told) >= SERVING
-    assert {name: told[name]["failed"] for name in SERVING} == dict.fromkeys(SERVING, 0)
-    assert (seen["broken"], seen["gap"] <= GAP) == (0, True)
-    assert call(cluster, "where", NAME)["id"] == guest["id"]
-    code, _, printed = cluster.salt_run("canary.verify")
-    assert code == 0, printed[-3000:]
+    assert set(done.probes) >= hops.SERVING
+    failed = {name: done.probes[name]["failed"] for name in hops.SERVING}
+    assert failed == dict.fromkeys(hops.SERVING, 0)
+    assert (done.guest["broken"], done.guest["gap"] <= GAP) == (0, True)
+    assert done.same
+    hops.canaries(cluster, "verify")

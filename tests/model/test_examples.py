@@ -29,6 +29,9 @@ KNOWN = {f"{service}.{role}" for service, role in service_roles()}
 #: role -> how many nodes carry it
 ROLES = {
     "demo-core": {
+        "backup.client": 4,
+        "backup.scheduler": 1,
+        "backup.server": 1,
         "galera.database": 3,
         "galera.server": 3,
         "glance.server": 3,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -80,13 +81,22 @@ def ours(top: Path, node: str, **options: Any) -> dict[str, Any]:
 
 
 def comparable(found: dict[str, Any]) -> Any:
-    """Leave out the documented difference: ``short`` is the first label here, the last there."""
+    """Leave out the documented differences.
+
+    ``short`` is the first label here, the last there; a class that is included by a name with a
+    reference is listed under its own name here, under what was written there.
+    """
     parameters = dict(found["parameters"])
     automatic = parameters.get("_reclass_")
     if isinstance(automatic, dict) and isinstance(automatic.get("name"), dict):
         name = {key: value for key, value in automatic["name"].items() if key != "short"}
         parameters["_reclass_"] = {**automatic, "name": name}
-    return typed({**found, "parameters": parameters})
+    named = parameters.get("_param") or {}
+    classes = [
+        re.sub(r"\$\{_param:(\w+)\}", lambda match: str(named[match[1]]), name)
+        for name in found["classes"]
+    ]
+    return typed({**found, "parameters": parameters, "classes": classes})
 
 
 def typed(value: Any) -> Any:
