@@ -24,6 +24,8 @@ ORDER = (
     "test_rollout",
     "test_upgrade",
     "test_packages",
+    "test_packages",
+    "test_upgrade",
     "test_drills",
 )
 
