@@ -24,8 +24,6 @@ ORDER = (
     "test_rollout",
     "test_upgrade",
     "test_packages",
-    "test_packages",
-    "test_upgrade",
     "test_drills",
 )
 
