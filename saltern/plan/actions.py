@@ -57,6 +57,7 @@ class Action:
     :param check: of :data:`ASKS`
     :param undo: what takes it back, itself without an undo
     :param reversible: until when it can be taken back; empty: as what it belongs to says
+    :param then: of an undo: what brings others in line with it once all was taken back
     :param away: of :data:`ASKS`: seconds that nodes may be silent before, as they may restart
     """
 
@@ -71,6 +72,7 @@ class Action:
     check: Mapping[str, Any] = field(default_factory=dict)
     undo: Action | None = None
     reversible: str = ""
+    then: tuple[Action, ...] = ()
     away: float = 0.0
 
 
@@ -320,10 +322,16 @@ def _undo(entry: Mapping[str, Any], where: str) -> Action | None:
     kinds = [kind for kind in (CALLS, RUNS) if isinstance(undo, Mapping) and kind in undo]
     if len(kinds) != 1:
         raise PlanError("an undo has one of call, runner", where=place)
-    _only(undo, {kinds[0], "args", "kwargs"}, place)
+    _only(undo, {kinds[0], "args", "kwargs", "then"}, place)
     args, kwargs = _called(undo, kinds[0], place)
     on = _on(entry, where) if kinds[0] == CALLS else ""
-    return Action(kinds[0], _function(undo[kinds[0]], place), args, kwargs, on=on)
+    then = []
+    for spot, one in _entries(undo.get("then"), f"{place}:then"):
+        if not isinstance(one, Mapping) or CALLS not in one:
+            raise PlanError(f"an entry has {CALLS}", where=spot)
+        _only(one, {CALLS, "args", "kwargs"}, spot)
+        then.append(Action(CALLS, _function(one[CALLS], spot), *_called(one, CALLS, spot)))
+    return Action(kinds[0], _function(undo[kinds[0]], place), args, kwargs, on=on, then=tuple(then))
 
 
 def _called(

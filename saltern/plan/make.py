@@ -652,7 +652,7 @@ class Maker:
         asked = steps.precheck(work)
         if asked is None:
             return []
-        wave = make_steps.wave("precheck", 1, "services", (), [asked])
+        wave = make_steps.wave("precheck", 1, "services", asked.nodes, [asked])
         stage = self._stage("precheck", ROLE_STAGES[0], asked.title, (), [wave], (), fleet)
         return [replace(stage, budget=0, on_failure=STOP)]
 

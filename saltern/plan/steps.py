@@ -611,7 +611,10 @@ class Steps:
             step = replace(step, kind=RUNNER, runner=call.fun, kwarg=call.kwarg)
         else:
             step = replace(step, calls=(call,))
-        return replace(step, undo=(_call(action.undo, by, names),) if action.undo else ())
+        if action.undo is None:
+            return step
+        settles = tuple(_call(one, by, names) for one in action.undo.then)
+        return replace(step, undo=(_call(action.undo, by, names),), settles=settles)
 
     def _calls(
         self, action: Action, wave: tuple[str, ...], by: str, values: Mapping[str, Any] | None

@@ -125,6 +125,8 @@ class Step:
     :param reversible: until when it can be undone
     :param timeout: seconds of silence after which a node is asked whether it still works on it
     :param limit: seconds that it may take at most
+    :param settles: of what is taken back by data of before: what brings others in line with these,
+        once all that the rollout did was taken back
     """
 
     id: str
@@ -142,6 +144,7 @@ class Step:
     reversible: str = ALWAYS
     timeout: float = 15.0
     limit: float = 3600.0
+    settles: tuple[PlannedCall, ...] = field(default=(), metadata=SPARSE)
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,8 @@ from saltern.rollout.show import short
 _CHANGING = (PIN, APPLY, CALL, RUNNER, COMMIT)
 #: the workflow that moves nothing and whose steps have inverses of their own
 OPERATION = "operation"
+#: the stage after all was taken back
+SETTLE = "settle"
 #: phases whose runner functions only look
 _LOOKING = ("sanity", "preflight")
 
@@ -289,9 +291,48 @@ class _Undo:
                 made = self._stage(stage, waves)
                 if made is not None:
                     found.append(made)
+        settled = self._settled()
+        if settled is not None:
+            found.append(settled)
         if self.committed or (found and self._loose()):
             found.append(self._last())
         return found
+
+    def _settled(self) -> Stage | None:
+        """Bring others in line with data that were loaded; by then the code of before runs."""
+        made: list[Wave] = []
+        last = None
+        for stage in self.plan.stages:
+            for wave in stage.waves:
+                steps = [
+                    Step(
+                        "",
+                        CALL,
+                        f"{call.fun} on {short(call.nodes)}",
+                        call.nodes,
+                        calls=(call,),
+                        limit=step.limit,
+                    )
+                    for step in wave.steps
+                    if step.id in self.records
+                    for call in step.settles
+                ]
+                if steps:
+                    last = stage
+                    made.append(make_steps.wave(SETTLE, len(made) + 1, wave.name, (), steps))
+        if last is None:
+            return None
+        title = "back: others are brought in line with the data that were loaded"
+        return replace(
+            last,
+            name=SETTLE,
+            title=title,
+            waves=tuple(made),
+            reversible="always",
+            expected={},
+            restarts={},
+            minutes=None,
+        )
 
     def _stage(self, stage: Stage, waves: Sequence[Wave]) -> Stage | None:
         about_nodes = [wave for wave in waves if wave.nodes]

@@ -20,6 +20,7 @@ from saltern.modules import (
     libvirt_host as virt,
 )
 from saltern.modules import (
+    neutron_ovn,
     ovn_chassis,
     ovn_cluster,
     ovn_database,
@@ -611,3 +612,19 @@ def test_a_hypervisor_is_judged(
     assert answer["ok"] is not bool(word)
     assert word in answer["sentence"]
     assert ("qemu+tls://cmp01.test:16514/system" in asked) is (answer["ok"] and port is not None)
+
+
+def test_ovn_gets_what_neutrons_database_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[tuple[list[str], str]] = []
+    told = {"openstack_db.run": lambda argv, user, timeout: ran.append((argv, user))}
+    monkeypatch.setattr(neutron_ovn, "__salt__", told, raising=False)
+    assert neutron_ovn.sync() == "OVN has what Neutron's database says."
+    ((argv, user),) = ran
+    assert (argv[0], user) == (
+        "/opt/openstack/current/neutron/bin/neutron-ovn-db-sync-util",
+        "neutron",
+    )
+    assert argv[-1] == "--ovn-neutron_sync_mode=repair"
+    with pytest.raises(CommandExecutionError, match="everything is no mode"):
+        neutron_ovn.sync(mode="everything")
+    assert len(ran) == 1

@@ -27,7 +27,7 @@ def test_each_service_is_asked_on_one_member_before_anything_is_touched():
     assert stages.index("precheck") == stages.index("prefetch") + 1 == 1
     (wave,) = plan.stages[1].waves
     (step,) = wave.steps
-    assert (step.kind, wave.nodes, step.calls) == ("gate", (), ())
+    assert (step.kind, wave.nodes, step.calls) == ("gate", step.nodes, ())
     asked = {check.role: check for check in step.checks}
     assert {*asked} == {"keystone.server", "glance.server", "nova.database"}
     assert len({check.node for check in step.checks}) == 3, "members take turns"

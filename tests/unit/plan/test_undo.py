@@ -338,3 +338,20 @@ def test_without_dumps_the_end_of_an_upgrade_is_no_way_back():
     assert plan.no_return.startswith("finalize/1/")
     with pytest.raises(PlanError, match="passed its point of no return"):
         undo(plan, records(plan), rollout="r1")
+
+
+def test_what_was_loaded_is_what_others_are_brought_in_line_with():
+    """At the very end, when the code of before runs on all nodes again."""
+    nodes = example("demo")
+    told = touched(nodes, "neutron.server")
+    plan = make(Request.read("upgrade", "demo", {}), nodes, nodes, facts(nodes), told, KNOWN)
+    assert Plan.from_json(plan.to_json()) == plan
+    back = undo(plan, records(plan), rollout="r1")
+    stages = [stage.name for stage in back.stages]
+    assert stages.index("settle") == len(stages) - 2
+    ((_, _, step),) = [found for found in back.steps() if found[0].name == "settle"]
+    (call,) = step.calls
+    assert (call.fun, len(call.nodes)) == ("neutron_ovn.sync", 1)
+    # nothing was loaded, so nothing is out of line
+    early = {key: one for key, one in records(plan).items() if not key.startswith("finalize/")}
+    assert "settle" not in [stage.name for stage in undo(plan, early, rollout="r1").stages]

@@ -27,7 +27,7 @@ from tests.unit.rollout.test_engine import Bench
 CLUSTER = "iaas"
 COMPUTES = tuple(f"cmp{number:03}.iaas.test" for number in range(1, 81))
 #: what earlier rollouts took, in minutes a wave
-PACES = {name: [3.0] for name in ("prefetch", "control", "control.2", "control.3")}
+PACES = {name: [3.0] for name in ("prefetch", "precheck", "control", "control.2", "control.3")}
 COMPUTE = "control.3"
 
 
@@ -68,11 +68,11 @@ def waiting(bench: Bench) -> list[str]:
 def test_computes_come_after_the_control_plane_in_waves_by_rack() -> None:
     plan = upgrade()
     assert [one.roles for one in plan.stages] == [
-        (), ("keystone.server",), ("nova.api",), ("nova.compute",),
+        (), (), ("keystone.server",), ("nova.api",), ("nova.compute",),
         ("keystone.server",), (),
     ]  # fmt: skip
     names = [one.name for one in plan.stages]
-    assert (names[0], names[-2:]) == ("prefetch", ["finalize", "commit"])
+    assert (names[:2], names[-2:]) == (["prefetch", "precheck"], ["finalize", "commit"])
     waves = stage(plan).waves
     assert sorted(node for wave in waves for node in wave.nodes) == list(COMPUTES)
     assert waves[0].nodes == COMPUTES[:1], "the canary"
@@ -102,10 +102,10 @@ def test_a_rate_stretches_the_schedule_and_max_unavailable_alone_is_shorter() ->
     text = show(slow)
     assert "WAVE          NODES       WHERE" in text
     assert "rack rack4" in text
-    assert "control.3/1   cmp001      rack rack1              +0:21  3" in text
+    assert "control.3/1   cmp001      rack rack1              +0:24  3" in text
     hours = lambda plan: next(line for line in show(plan).splitlines() if "In all" in line)  # noqa: E731
-    assert hours(slow).split()[-2] == "+4:18"
-    assert hours(quick).split()[-2] == "+2:24"
+    assert hours(slow).split()[-2] == "+4:21"
+    assert hours(quick).split()[-2] == "+2:27"
 
 
 def test_what_nobody_measured_is_not_made_up() -> None:
