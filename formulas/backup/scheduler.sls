@@ -30,6 +30,10 @@ backup-scheduler-{{ name }}-stopped:
   service.dead:
     - name: saltern-backup-{{ name }}.timer
     - enable: False
+    # one that never was has nothing to stop
+    - onlyif:
+      - fun: file.file_exists
+        path: /etc/systemd/system/saltern-backup-{{ name }}.timer
 
 backup-scheduler-{{ name }}-gone:
   file.absent:
