@@ -23,7 +23,7 @@ def test_a_member_may_go_while_nobody_copies(host: Host) -> None:
     assert call(host, "galera_upkeep.quiet")["ok"] is True
     assert call(host, "galera_upkeep.cache_holds")["ok"] is True
     # what holds for a quarter of an hour need not hold for a hundred years
-    host.check_output("mariadb -e 'CREATE TABLE app.t (a INT PRIMARY KEY); DROP TABLE app.t'")
+    host.check_output("mariadb -e 'CREATE TABLE app.late (a INT PRIMARY KEY); DROP TABLE app.late'")
     told = call(host, "galera_upkeep.cache_holds seconds=3153600000")
     assert told["ok"] is False
     assert "Raise galera:server:gcache" in told["sentence"]
