@@ -6,6 +6,7 @@ real; Keystone's schema changes in this hop.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -179,19 +180,24 @@ def test_a_hop_meets_every_fault_and_ends(cluster: Cluster, before: str) -> None
         master, "sh", "-c", f"ls /srv/saltern/artifacts/openstack/{WANTED}/glance-*.zst"
     )
     archive = told.stdout.split()[0]
+    for name in cluster.named("ctl"):
+        # a hop before this one left it there
+        cluster.run(name, "rm", "-rf", f"/opt/openstack/{WANTED}/glance")
+    cut = f"head -c 1000 {archive} >/run/cut.zst && mount --bind /run/cut.zst {archive}"
 
-    # what is served is not what was pinned
-    with Fault(
-        cluster,
-        master,
-        [
-            "sh",
-            "-c",
-            f"head -c 1000 {archive} >/run/cut.zst && mount --bind /run/cut.zst {archive}",
-        ],
-        ["umount", archive],
-    ):
-        answer = cluster.salt_run("rollout.apply", plan["hash"])
+    # what is served is not what was pinned: nothing begins
+    with Fault(cluster, master, ["sh", "-c", cut], ["umount", archive]):
+        code, report, printed = cluster.salt_run("rollout.apply", plan["hash"])
+    assert (code, report["code"]) == (2, "plan"), printed[-4000:]
+    # and if it is damaged after that, before the first node is touched
+    with contextlib.ExitStack() as stack:
+        fault = Fault(cluster, master, ["sh", "-c", cut], ["umount", archive])
+        answer = hops.watched(
+            cluster,
+            "rollout.apply",
+            plan["hash"],
+            when={"take modules": lambda: stack.enter_context(fault)},
+        )
     rollout = stopped(cluster, answer, "glance", "sha256")
     assert releases(cluster) == {before}
 
